@@ -1,0 +1,91 @@
+"""Options that contradict each other are refused here, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastreid_ext.config.node import CfgNode, ConfigError
+
+__all__ = ["check"]
+
+
+def check(cfg: CfgNode) -> None:
+    """Refuses a config that could not train or would not mean what it says.
+
+    Raises:
+        ConfigError: lists every fault that was found.
+    """
+    faults = [*_values(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
+    if faults:
+        raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
+
+
+def _values(cfg: CfgNode) -> Iterator[str]:
+    choices = {
+        "MODEL.HEADS.NECK_FEAT": (cfg.MODEL.HEADS.NECK_FEAT, ("before", "after")),
+        "TEST.METRIC": (cfg.TEST.METRIC, ("cosine", "euclidean")),
+        "SOLVER.SCHED_INTERVAL": (cfg.SOLVER.SCHED_INTERVAL, ("epoch", "iteration")),
+        "SOLVER.WARMUP_METHOD": (cfg.SOLVER.WARMUP_METHOD, ("linear", "constant", "exp")),
+        "SOLVER.AMP.DTYPE": (cfg.SOLVER.AMP.DTYPE, ("auto", "bf16", "fp16")),
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ("norm", "value")),
+        "INPUT.PADDING.MODE": (cfg.INPUT.PADDING.MODE, ("constant", "edge", "reflect", "symmetric")),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            yield f"{key} is {value!r}; choose one of {', '.join(allowed)}"
+    positive = {
+        "SOLVER.MAX_EPOCH": cfg.SOLVER.MAX_EPOCH,
+        "SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH,
+        "SOLVER.ACCUMULATION_STEPS": cfg.SOLVER.ACCUMULATION_STEPS,
+        "SOLVER.LOG_PERIOD": cfg.SOLVER.LOG_PERIOD,
+        "TEST.IMS_PER_BATCH": cfg.TEST.IMS_PER_BATCH,
+        "DATALOADER.NUM_INSTANCE": cfg.DATALOADER.NUM_INSTANCE,
+    }
+    for key, value in positive.items():
+        if value < 1:
+            yield f"{key} is {value}; it must be at least 1"
+    for key, sides in (("INPUT.SIZE_TRAIN", cfg.INPUT.SIZE_TRAIN), ("INPUT.SIZE_TEST", cfg.INPUT.SIZE_TEST)):
+        if len(sides) != 2 or min(sides) < 1:
+            yield f"{key} is {sides}; it takes a height and a width in pixels"
+    if not cfg.DATASETS.NAMES:
+        yield "DATASETS.NAMES is empty: there is nothing to train on"
+
+
+def _batches(cfg: CfgNode) -> Iterator[str]:
+    batch, passes = cfg.SOLVER.IMS_PER_BATCH, max(1, cfg.SOLVER.ACCUMULATION_STEPS)
+    if batch % passes:
+        yield f"SOLVER.IMS_PER_BATCH {batch} is not a multiple of SOLVER.ACCUMULATION_STEPS {passes}"
+    instances = max(1, cfg.DATALOADER.NUM_INSTANCE)
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler" and (batch // passes) % instances:
+        yield (
+            f"a forward pass of {batch // passes} images cannot hold whole identities of "
+            f"DATALOADER.NUM_INSTANCE {instances} images: make one a multiple of the other"
+        )
+
+
+def _schedule(cfg: CfgNode) -> Iterator[str]:
+    solver = cfg.SOLVER
+    if solver.SCHED == "CosineAnnealingLR" and solver.DELAY_EPOCHS >= solver.MAX_EPOCH > 0:
+        yield (
+            f"SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS} leaves no epoch of SOLVER.MAX_EPOCH {solver.MAX_EPOCH} "
+            f"for the cosine"
+        )
+    if list(solver.STEPS) != sorted(solver.STEPS):
+        yield f"SOLVER.STEPS {list(solver.STEPS)} must rise"
+    if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16" and cfg.MODEL.DEVICE.startswith("cpu"):
+        yield "SOLVER.AMP.DTYPE fp16 needs a GPU; take bf16 on a CPU, or turn SOLVER.AMP.ENABLED off"
+
+
+def _unavailable(cfg: CfgNode) -> Iterator[str]:
+    """Keys of FastReID that this version reads but cannot honour: refused rather than passed over."""
+    switches = {
+        "TEST.ROC.ENABLED": cfg.TEST.ROC.ENABLED,
+        "TEST.AQE.ENABLED": cfg.TEST.AQE.ENABLED,
+        "TEST.RERANK.ENABLED": cfg.TEST.RERANK.ENABLED,
+        "KD.EMA.ENABLED": cfg.KD.EMA.ENABLED,
+    }
+    for key, enabled in switches.items():
+        if enabled:
+            yield f"{key} is on, but this version does not have it yet: turn it off"
+    if cfg.DATALOADER.SET_WEIGHT:
+        yield "DATALOADER.SET_WEIGHT is set, but this version has no SetReWeightSampler yet: empty it"

@@ -1,0 +1,227 @@
+"""Every key with its default and meaning.
+
+Names, defaults and meanings are FastReID's where FastReID has the key. Keys marked (new) are ours.
+"""
+
+from __future__ import annotations
+
+from fastreid_ext.config.node import CfgNode as CN
+
+__all__ = ["defaults"]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def defaults() -> CN:
+    """A new copy of the default config, without any project's keys."""
+    cfg = CN()
+    # Projects to load, such as ["msinet"]; their parts and keys exist only then (new).
+    cfg.PROJECTS = []
+    # Everything random follows from it: initial weights, batches, augmentation (new).
+    cfg.SEED = 0
+    cfg.OUTPUT_DIR = "logs/"
+    # Lets cuDNN time its algorithms and take the quickest; runs then differ in the last bits.
+    cfg.CUDNN_BENCHMARK = False
+    cfg.MODEL = _model()
+    cfg.KD = CN({"MODEL_CONFIG": [], "MODEL_WEIGHTS": [], "EMA": CN({"ENABLED": False, "MOMENTUM": 0.999})})
+    cfg.INPUT = _input()
+    cfg.DATASETS = _datasets()
+    cfg.DATALOADER = _dataloader()
+    cfg.SOLVER = _solver()
+    cfg.TEST = _test()
+    return cfg
+
+
+def _model() -> CN:
+    model = CN()
+    # "auto" takes the GPU when there is one (new; FastReID's default is "cuda").
+    model.DEVICE = "auto"
+    model.META_ARCHITECTURE = "Baseline"
+    # Parts kept fixed for the first SOLVER.FREEZE_ITERS iterations: prefixes of module names, such as "backbone".
+    model.FREEZE_LAYERS = []
+    model.QUEUE_SIZE = 8192
+    # Checkpoint to start from, or to evaluate.
+    model.WEIGHTS = ""
+    # RGB, 0-255.
+    model.PIXEL_MEAN = list(IMAGENET_MEAN)
+    model.PIXEL_STD = list(IMAGENET_STD)
+    # Memory layout that convolutions prefer on GPUs with AMP and on CPUs (new).
+    model.CHANNELS_LAST = False
+    # torch.compile the model for training and inference (new).
+    model.COMPILE = False
+    model.BACKBONE = _backbone()
+    model.HEADS = _heads()
+    model.LOSSES = _losses()
+    return model
+
+
+def _backbone() -> CN:
+    backbone = CN()
+    backbone.NAME = "build_resnet_backbone"
+    # Variant within a family: "50x" for ResNet, "x1_0" for OSNet, "121" for DenseNet.
+    backbone.DEPTH = "50x"
+    backbone.LAST_STRIDE = 1
+    # Channels of the last map. Ours know it; the key is here for FastReID's files.
+    backbone.FEAT_DIM = 2048
+    # BN, syncBN, GhostBN, FrozenBN or GN.
+    backbone.NORM = "BN"
+    backbone.WITH_IBN = False
+    # OSNet with searched instance normalisation instead of IBN (new).
+    backbone.WITH_AIN = False
+    backbone.WITH_SE = False
+    backbone.WITH_NL = False
+    backbone.SIE_COE = 3.0
+    backbone.STRIDE_SIZE = (16, 16)
+    backbone.DROP_PATH_RATIO = 0.1
+    backbone.DROP_RATIO = 0.0
+    backbone.ATT_DROP_RATE = 0.0
+    # Start from ImageNet weights: PRETRAIN_PATH when given, else the library's own download.
+    backbone.PRETRAIN = False
+    backbone.PRETRAIN_PATH = ""
+    return backbone
+
+
+def _heads() -> CN:
+    heads = CN()
+    heads.NAME = "EmbeddingHead"
+    heads.NORM = "BN"
+    # 0 takes the number of identities in the training data.
+    heads.NUM_CLASSES = 0
+    # 0 keeps the backbone's width, else a 1x1 convolution reduces to it.
+    heads.EMBEDDING_DIM = 0
+    heads.WITH_BNNECK = False
+    # Feature that metric losses see in training: "before" or "after" the neck.
+    heads.NECK_FEAT = "before"
+    heads.POOL_LAYER = "GlobalAvgPool"
+    heads.CLS_LAYER = "Linear"
+    heads.MARGIN = 0.0
+    heads.SCALE = 1.0
+    return heads
+
+
+def _losses() -> CN:
+    losses = CN()
+    # Registered losses, or "pml:<Class>:key=value,..." for one of pytorch-metric-learning.
+    losses.NAME = ("CrossEntropyLoss",)
+    # EPSILON -1 smooths each sample by ALPHA times its own predicted probability.
+    losses.CE = CN({"EPSILON": 0.0, "ALPHA": 0.2, "SCALE": 1.0})
+    losses.FL = CN({"ALPHA": 0.25, "GAMMA": 2.0, "SCALE": 1.0})
+    # HARD_MINING False weights all triplets softly; MARGIN 0 takes the soft margin.
+    losses.TRI = CN({"MARGIN": 0.3, "NORM_FEAT": False, "HARD_MINING": False, "SCALE": 1.0})
+    # Every positive against every negative of an anchor (new).
+    losses.TRI_ALL = CN({"MARGIN": 0.3, "NORM_FEAT": False, "SCALE": 1.0})
+    losses.CIRCLE = CN({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
+    losses.COSFACE = CN({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
+    return losses
+
+
+def _input() -> CN:
+    inputs = CN()
+    # Height, width.
+    inputs.SIZE_TRAIN = [256, 128]
+    inputs.SIZE_TEST = [256, 128]
+    inputs.CROP = CN({"ENABLED": False, "SIZE": [224, 224], "SCALE": [0.16, 1.0], "RATIO": [3.0 / 4.0, 4.0 / 3.0]})
+    inputs.FLIP = CN({"ENABLED": False, "PROB": 0.5})
+    inputs.PADDING = CN({"ENABLED": False, "MODE": "constant", "SIZE": 10})
+    inputs.CJ = CN(
+        {"ENABLED": False, "PROB": 0.5, "BRIGHTNESS": 0.15, "CONTRAST": 0.15, "SATURATION": 0.1, "HUE": 0.1}
+    )
+    inputs.AFFINE = CN({"ENABLED": False})
+    inputs.AUTOAUG = CN({"ENABLED": False, "PROB": 0.0})
+    inputs.AUGMIX = CN({"ENABLED": False, "PROB": 0.0})
+    # VALUE is the RGB colour, 0-255, of the erased rectangle.
+    inputs.REA = CN({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN)})
+    inputs.RPT = CN({"ENABLED": False, "PROB": 0.5})
+    return inputs
+
+
+def _datasets() -> CN:
+    datasets = CN()
+    # Registered data sets, with options as "SynthReID:kind=vehicle,seed=3" or "MarketLayout:/path/to/folder".
+    datasets.NAMES = ("SynthReID",)
+    datasets.TESTS = ("SynthReID",)
+    # Train on the query and gallery images too.
+    datasets.COMBINEALL = False
+    # Folder of the data sets; empty: the environment variable FASTREID_DATASETS, else "datasets" (new).
+    datasets.ROOT = ""
+    return datasets
+
+
+def _dataloader() -> CN:
+    loader = CN()
+    loader.SAMPLER_TRAIN = "TrainingSampler"
+    # Images of an identity in a batch, for the identity samplers.
+    loader.NUM_INSTANCE = 4
+    # Worker processes a training process; 0 decodes in the process itself.
+    loader.NUM_WORKERS = 8
+    loader.SET_WEIGHT = []
+    return loader
+
+
+def _solver() -> CN:
+    solver = CN()
+    # DTYPE "auto": bfloat16 where the GPU has it, else float16; float32 on a CPU (new).
+    solver.AMP = CN({"ENABLED": False, "DTYPE": "auto"})
+    # SGD, Adam, AdamW, ...: any class of torch.optim, or a registered one.
+    solver.OPT = "Adam"
+    # More arguments of the optimizer as ["betas=(0.9, 0.99)"] (new).
+    solver.OPT_ARGS = []
+    solver.MAX_EPOCH = 120
+    solver.BASE_LR = 3e-4
+    solver.HEADS_LR_FACTOR = 1.0
+    solver.MOMENTUM = 0.9
+    solver.NESTEROV = False
+    solver.WEIGHT_DECAY = 5e-4
+    solver.WEIGHT_DECAY_NORM = 5e-4
+    solver.BIAS_LR_FACTOR = 1.0
+    solver.WEIGHT_DECAY_BIAS = 5e-4
+    solver.SCHED = "MultiStepLR"
+    # Whether the schedule moves every "epoch" or every "iteration" (new).
+    solver.SCHED_INTERVAL = "epoch"
+    # Epochs before the cosine begins to fall.
+    solver.DELAY_EPOCHS = 0
+    # Factor at each of STEPS, which are epochs counted from the start of training.
+    solver.GAMMA = 0.1
+    solver.STEPS = [30, 55]
+    solver.ETA_MIN_LR = 1e-7
+    solver.WARMUP_FACTOR = 0.1
+    solver.WARMUP_ITERS = 1000
+    solver.WARMUP_METHOD = "linear"
+    solver.FREEZE_ITERS = 0
+    # Epochs between checkpoints.
+    solver.CHECKPOINT_PERIOD = 20
+    # Iterations between two lines of the log (new).
+    solver.LOG_PERIOD = 50
+    # Images of a step over all processes; divided by ACCUMULATION_STEPS for each forward pass.
+    solver.IMS_PER_BATCH = 64
+    # Forward passes an optimizer step (new).
+    solver.ACCUMULATION_STEPS = 1
+    solver.CLIP_GRADIENTS = CN({"ENABLED": False, "CLIP_TYPE": "norm", "CLIP_VALUE": 5.0, "NORM_TYPE": 2.0})
+    # For distributed training in which some weights get no gradient, such as a classifier without its loss (new).
+    solver.FIND_UNUSED_PARAMETERS = False
+    # Moving average of the weights, used for evaluation and saved as the model (new).
+    solver.EMA = CN({"ENABLED": False, "MOMENTUM": 0.999})
+    return solver
+
+
+def _test() -> CN:
+    test = CN()
+    # Epochs between evaluations; 0 evaluates at the end only.
+    test.EVAL_PERIOD = 20
+    # Also evaluate the untrained model (new).
+    test.EVAL_UNTRAINED = False
+    test.IMS_PER_BATCH = 64
+    # Worker processes of an evaluation (new).
+    test.NUM_WORKERS = 4
+    test.METRIC = "cosine"
+    # Metric of the first test set by which model_best.pth is chosen: mAP, mINP, Rank-1, ... (new).
+    test.BEST_METRIC = "mAP"
+    # Leave unreadable images out of the evaluation instead of failing at its end (new).
+    test.SKIP_UNREADABLE = False
+    test.ROC = CN({"ENABLED": False})
+    test.FLIP = CN({"ENABLED": False})
+    test.AQE = CN({"ENABLED": False, "ALPHA": 3.0, "QE_TIME": 1, "QE_K": 5})
+    test.RERANK = CN({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3})
+    test.PRECISE_BN = CN({"ENABLED": False, "DATASET": "Market1501", "NUM_ITER": 300})
+    return test

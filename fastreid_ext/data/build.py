@@ -1,0 +1,98 @@
+"""From a config to data sets and loaders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fastreid_ext.config import CfgNode
+from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.data.loader import TestLoader, TrainLoader
+from fastreid_ext.data.sample import Sample
+from fastreid_ext.data.samplers import BatchSampler, BatchStream, build_sampler
+from fastreid_ext.data.transforms import build_test_transform, build_train_transform
+from fastreid_ext.utils.dist import get_rank, get_world_size
+
+__all__ = ["TrainData", "build_test_loader", "build_train_data", "build_train_loader"]
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The training images of all data sets together.
+
+    Attributes:
+        samples: with `pid` numbered from 0 over all sets, in the order of set and published identity.
+        num_classes: identities.
+        num_cameras: cameras.
+        datasets: where they come from.
+    """
+
+    samples: list[Sample]
+    num_classes: int
+    num_cameras: int
+    datasets: list[ReIDDataset]
+
+
+def build_train_data(cfg: CfgNode) -> TrainData:
+    """Joins the sets of `DATASETS.NAMES`; the same number in two sets means two identities.
+
+    Raises:
+        ValueError: there are no training images.
+    """
+    datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.NAMES]
+    keyed = [
+        (number, sample)
+        for number, dataset in enumerate(datasets)
+        for sample in _training_samples(dataset, combine_all=cfg.DATASETS.COMBINEALL)
+    ]
+    if not keyed:
+        raise ValueError(f"no training images in {', '.join(cfg.DATASETS.NAMES)}")
+    pids = {key: label for label, key in enumerate(sorted({(number, sample.pid) for number, sample in keyed}))}
+    cameras = {key: label for label, key in enumerate(sorted({(number, sample.camid) for number, sample in keyed}))}
+    samples = [
+        Sample(sample.path, pids[number, sample.pid], cameras[number, sample.camid]) for number, sample in keyed
+    ]
+    return TrainData(samples, len(pids), len(cameras), datasets)
+
+
+def build_train_loader(
+    cfg: CfgNode, data: TrainData, *, device: torch.device | str, start_iteration: int = 0
+) -> tuple[TrainLoader, BatchSampler]:
+    """The loader of this process, whose first batch is that of `start_iteration`, and the sampler behind it."""
+    sampler = build_sampler(cfg, data.samples)
+    stream = BatchStream(
+        sampler,
+        rank=get_rank(),
+        world_size=get_world_size(),
+        accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+        start_iteration=start_iteration,
+    )
+    loader = TrainLoader(
+        data.samples, build_train_transform(cfg), stream, num_workers=cfg.DATALOADER.NUM_WORKERS, device=device
+    )
+    return loader, sampler
+
+
+def build_test_loader(cfg: CfgNode, samples: Sequence[Sample], *, device: torch.device | str) -> TestLoader:
+    """The loader of this process's share of the samples: a contiguous part, so that ranks concatenate to the whole."""
+    share = math.ceil(len(samples) / get_world_size())
+    mine = samples[get_rank() * share : (get_rank() + 1) * share]
+    return TestLoader(
+        mine,
+        build_test_transform(cfg),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_workers=cfg.TEST.NUM_WORKERS,
+        device=device,
+    )
+
+
+def _training_samples(dataset: ReIDDataset, *, combine_all: bool) -> list[Sample]:
+    if not combine_all:
+        return list(dataset.train)
+    # Junk and distractors have no identity to learn.
+    tests = {sample: None for sample in (*dataset.query, *dataset.gallery) if sample.pid > 0}
+    shift = 1 + max((sample.pid for sample in dataset.train), default=-1)
+    return [*dataset.train, *(sample._replace(pid=sample.pid + shift) for sample in tests)]

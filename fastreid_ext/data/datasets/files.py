@@ -1,0 +1,44 @@
+"""Listing and reading the files of a data set, in an order that no file system changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["image_files", "missing_files", "text_lines"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+def image_files(folder: Path) -> list[str]:
+    """Names of the JPEG and PNG files in `folder`, sorted; hidden files are left out."""
+    names = sorted(_names(folder))
+    return [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that do not exist, in their order; each folder is read once, which is quick on network disks."""
+    listed: dict[str, frozenset[str]] = {}
+    missing = []
+    for path in dict.fromkeys(paths):
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = _names(Path(folder)) if Path(folder).is_dir() else frozenset()
+        if name not in listed[folder]:
+            missing.append(path)
+    return missing
+
+
+def text_lines(path: Path) -> list[str]:
+    """Lines of a text file without surrounding blanks; empty lines are left out.
+
+    Bytes that are no UTF-8 are replaced: some lists carry descriptions in other encodings, of which nothing is used.
+    """
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _names(folder: Path) -> frozenset[str]:
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries)

@@ -1,0 +1,6 @@
+"""Measurements behind `tools/benchmark.py`, a file each."""
+
+from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Report
+from fastreid_ext.engine.benchmarks.train import train
+
+__all__ = ["BENCHMARKS", "Report", "train"]

@@ -1,0 +1,36 @@
+"""Timing that can be compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+
+import torch
+
+__all__ = ["alternate"]
+
+
+def alternate(runs: Mapping[str, Callable[[], object]], *, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of each function, run in turn, so that a machine that slows down slows all of them.
+
+    Args:
+        runs: what to time, by name; each is called once before, untimed.
+        repeats: timed rounds.
+        device: "cuda" waits for the GPU before reading the clock.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for timed in [False] + [True] * repeats:
+        for name, run in runs.items():
+            _wait(device)
+            started = time.perf_counter()
+            run()
+            _wait(device)
+            if timed:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()

@@ -1,0 +1,85 @@
+"""Training step and inference of whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastreid_ext.config import CfgNode, get_cfg
+from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
+from fastreid_ext.engine.benchmarks.timing import alternate
+from fastreid_ext.modeling import build_model
+from fastreid_ext.solver import build_optimizer
+
+__all__ = ["train"]
+
+NUM_CLASSES = 751
+
+
+@BENCHMARKS.register()
+def train(options: Options) -> Report:
+    """Images a second of a training step and of inference: MSINet and ResNet-50, contiguous and channels-last."""
+    models = {
+        (name, layout): build_model(_config(name, options, channels_last=layout == "channels-last"))
+        for name in ("MSINet", "ResNet-50")
+        for layout in ("contiguous", "channels-last")
+    }
+    images = torch.randint(0, 256, (options.batch_size, 3, *options.size), dtype=torch.uint8, device=options.device)
+    targets = torch.arange(options.batch_size, device=options.device) // 4 % NUM_CLASSES
+    batch = {"images": images, "targets": targets}
+    report = Report()
+    for mode, make in (("inference", _inference), ("training step", _training_step)):
+        runs = {f"{name}/{layout}": make(model, batch, name, options) for (name, layout), model in models.items()}
+        seconds = alternate(runs, repeats=options.repeats, device=options.device)
+        for run, value in seconds.items():
+            name, layout = run.split("/")
+            rate = options.batch_size / value
+            report.rows.append({"what": mode, "model": name, "layout": layout, "s": value, "images/s": rate})
+            key = f"{mode.split()[0]}.{name.lower().replace('-', '')}.{layout.replace('-', '_')}_images_per_second"
+            report.figures[key] = rate
+        if mode == "inference":
+            best = {name: min(v for run, v in seconds.items() if run.startswith(name)) for name, _ in models}
+            report.figures["msinet.over_resnet50"] = best["MSINet"] / best["ResNet-50"]
+    return report
+
+
+def _config(name: str, options: Options, *, channels_last: bool) -> CfgNode:
+    cfg = get_cfg(["msinet"])
+    values: dict[str, Any] = {
+        "DEVICE": options.device,
+        "CHANNELS_LAST": channels_last,
+        "HEADS": {"NUM_CLASSES": NUM_CLASSES},
+        "LOSSES": {"NAME": ("CrossEntropyLoss", "TripletLoss"), "TRI": {"HARD_MINING": True}},
+    }
+    if name == "MSINet":
+        values["BACKBONE"] = {"NAME": "MSINet", "FEAT_DIM": 512}
+        values["HEADS"]["NAME"] = "TwoBranchHead"
+    else:
+        values["HEADS"]["WITH_BNNECK"] = True
+    cfg.merge_from_mapping({"MODEL": values, "SOLVER": {"OPT": "SGD"}})
+    return cfg
+
+
+def _inference(model: nn.Module, batch: dict[str, Any], name: str, options: Options) -> Callable[[], object]:
+    def run() -> object:
+        model.eval()
+        with torch.inference_mode():
+            return model(batch)
+
+    return run
+
+
+def _training_step(model: nn.Module, batch: dict[str, Any], name: str, options: Options) -> Callable[[], object]:
+    channels_last = bool(getattr(model, "memory_format", None) == torch.channels_last)
+    optimizer = build_optimizer(_config(name, options, channels_last=channels_last), model)
+
+    def run() -> object:
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(model(batch).values())).sum().backward()
+        return optimizer.step()
+
+    return run

@@ -1,0 +1,164 @@
+"""Checkpoints: written whole or not at all, loaded without running code from them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.utils.files import atomic_write
+from fastreid_ext.utils.logger import get_logger
+
+__all__ = ["Checkpointer", "CheckpointError", "KeyReport", "load_weights", "read_checkpoint"]
+
+# Classifiers and losses: their shape follows the training data, and no feature depends on them.
+_TRAINING_ONLY = re.compile(r"(heads\.(\w+\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read or does not fit; the message says why."""
+
+
+@dataclass
+class KeyReport:
+    """How the weights of a checkpoint fit a model."""
+
+    loaded: int = 0
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    other_shape: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every key of the model was found, and no other."""
+        return not (self.missing or self.unexpected or self.other_shape)
+
+    def __str__(self) -> str:
+        parts = [f"{self.loaded} tensors loaded"]
+        for title, keys in (
+            ("not in the checkpoint, left as initialised", self.missing),
+            ("not in the model, passed over", self.unexpected),
+            ("of another shape, passed over", self.other_shape),
+        ):
+            if keys:
+                shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+                parts.append(f"{len(keys)} {title}: {shown}")
+        return "; ".join(parts)
+
+
+class Checkpointer:
+    """The checkpoint files of an output folder.
+
+    `last_checkpoint` holds the name of the newest whole file.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = Path(output_dir)
+
+    def save(self, name: str, state: Mapping[str, Any], *, resumable: bool = True) -> Path:
+        """Writes `<name>.pth`; a crash, a kill or a full disk leaves the file of before.
+
+        Args:
+            name: without suffix.
+            state: tensors, numbers, strings, and lists and dicts of them.
+            resumable: point `last_checkpoint` to it.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        path = self.output_dir / f"{name}.pth"
+        with atomic_write(path, "wb") as file:
+            torch.save(dict(state), file)
+        if resumable:
+            with atomic_write(self.output_dir / "last_checkpoint") as file:
+                file.write(path.name + "\n")
+        return path
+
+    def load_last(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or `None` where there is none to resume from."""
+        for path in self._candidates():
+            try:
+                return path, read_checkpoint(path)
+            except CheckpointError as error:
+                get_logger(__name__).warning(f"{error}; trying the one before")
+        return None
+
+    def _candidates(self) -> Iterator[Path]:
+        pointer = self.output_dir / "last_checkpoint"
+        pointed = [self.output_dir / pointer.read_text(encoding="utf-8").strip()] if pointer.is_file() else []
+        others = sorted(self.output_dir.glob("model_*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
+        resumable = [path for path in others if path.stem not in ("model_best", "model_nonfinite")]
+        yield from dict.fromkeys([*pointed, *resumable])
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU, data only: no code of it is run.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or holds more than data.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"no checkpoint {Path(path).absolute()}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for what is not whole
+        raise CheckpointError(f"cannot read checkpoint {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {path} holds a {type(state).__name__}, not a dict")
+    return state
+
+
+def load_weights(
+    model: nn.Module, state: Mapping[str, Any], *, source: str = "the checkpoint", for_inference: bool = False
+) -> KeyReport:
+    """Copies weights by name from `{"model": weights}` or the weights themselves; FastReID's and DDP's files included.
+
+    Args:
+        model: keeps its own values where the checkpoint has none that fit.
+        state: a checkpoint.
+        source: its name, for errors.
+        for_inference: everything but classifiers must fit, since figures of half a model mean nothing.
+
+    Raises:
+        CheckpointError: no weight of the backbone fits, or for inference some weight does not.
+    """
+    weights = state.get("model", state.get("state_dict", state))
+    weights = {
+        name.removeprefix("module."): torch.as_tensor(value)
+        for name, value in weights.items()
+        if not isinstance(value, (str, dict, list))
+    }
+    own = model.state_dict()
+    report = KeyReport()
+    fitting: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if name not in own:
+            report.unexpected.append(name)
+        elif own[name].shape != value.shape:
+            report.other_shape.append(f"{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}")
+        else:
+            fitting[name] = value
+    report.loaded = len(fitting)
+    report.missing = [name for name in own if name not in weights]
+    _refuse_misfit(report, fitting, own, source, for_inference=for_inference)
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _refuse_misfit(
+    report: KeyReport, fitting: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str, *, for_inference: bool
+) -> None:
+    if not any(name.startswith("backbone.") for name in fitting) and any(n.startswith("backbone.") for n in own):
+        raise CheckpointError(f"{source} is of another model: no weight of the backbone fits. {report}")
+    needed = [name for name in (*report.missing, *report.other_shape) if not _TRAINING_ONLY.match(name)]
+    if for_inference and needed:
+        raise CheckpointError(
+            f"{source} does not fit this model, whose features would mean nothing: {report}. "
+            f"Use the config that the checkpoint was trained with (config.yaml beside it)."
+        )

@@ -1,0 +1,55 @@
+"""Errors as a sentence for the user instead of a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from fastreid_ext.config import ConfigError
+from fastreid_ext.data.datasets import DatasetError
+from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.data.samplers import SamplerError
+from fastreid_ext.engine.checkpoint import CheckpointError
+from fastreid_ext.engine.hooks import TrainingInterrupted
+from fastreid_ext.engine.train_loop import NonFiniteLossError
+from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.modeling.backbones import PretrainedError
+from fastreid_ext.registry import RegistryError
+from fastreid_ext.utils.logger import get_logger
+
+__all__ = ["run"]
+
+# What a user can mend; anything else is our fault and keeps its traceback.
+_FOR_USERS = (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    ImportError,
+    NonFiniteLossError,
+    OSError,
+    PretrainedError,
+    RegistryError,
+    SamplerError,
+    UnreadableImage,
+    UnreadableImagesError,
+    ValueError,
+)
+
+INTERRUPTED = 130
+
+
+def run(program: Callable[[], None]) -> None:
+    """Calls `program` and ends the process: code 0, 1 after an error, 130 after an interrupt."""
+    try:
+        program()
+    except TrainingInterrupted:
+        print("stopped; the state is saved, --resume goes on from it", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        print("stopped without saving", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except _FOR_USERS as error:
+        # The file keeps the traceback, the console shows the sentence.
+        get_logger(__name__).debug("traceback", exc_info=error)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,120 @@
+"""Train and evaluate: `tools/train_net.py`, `fastreid-ext-train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastreid_ext.config import CfgNode, load_config
+from fastreid_ext.data.build import build_dataset
+from fastreid_ext.engine.checkpoint import load_weights, read_checkpoint
+from fastreid_ext.engine.cli.errors import run
+from fastreid_ext.engine.cli.listing import KINDS, describe
+from fastreid_ext.engine.cli.summary import summarise
+from fastreid_ext.engine.launch import launch
+from fastreid_ext.engine.trainer import DefaultTrainer
+from fastreid_ext.evaluation.evaluator import evaluate, results_table
+from fastreid_ext.modeling import build_model
+from fastreid_ext.utils.dist import is_main_process
+from fastreid_ext.utils.env import machine_info
+from fastreid_ext.utils.files import write_json
+from fastreid_ext.utils.logger import get_logger, setup_logger
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line and runs."""
+    args = _parser().parse_args(arguments)
+    run(lambda: _program(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train a re-identification model, or evaluate one.",
+        epilog="KEY VALUE pairs overwrite the config: SOLVER.MAX_EPOCH 10 OUTPUT_DIR logs/mine",
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or a short name: msinet/msmt")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or the run to --resume)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="CHECKPOINT",
+        help="continue the run in OUTPUT_DIR, or from a given checkpoint",
+    )
+    parser.add_argument("--list", nargs="?", const="", choices=["", *KINDS], metavar="KIND", help="print what exists")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0)
+    parser.add_argument("--dist-url", default="auto", help="tcp://host:port of machine 0")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to overwrite")
+    return parser
+
+
+def _program(args: argparse.Namespace) -> None:
+    if args.list is not None:
+        print(describe(args.list, args.config_file))
+        return
+    cfg = load_config(args.config_file, args.options)
+    launch(
+        train_or_evaluate,
+        (cfg, args.resume, args.eval_only),
+        num_processes=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        device=cfg.MODEL.DEVICE,
+    )
+
+
+def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
+    """What every process of the run does."""
+    setup_logger(cfg.OUTPUT_DIR)
+    log = get_logger(__name__)
+    log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
+    if eval_only:
+        _evaluate(cfg, resume)
+        return
+    trainer = DefaultTrainer(cfg, show_progress=is_main_process() and sys.stderr.isatty())
+    for dataset in trainer.data.datasets:
+        log.info(f"{dataset.spec}: " + ", ".join(f"{s} {n} images of {i} identities" for s, i, n, _ in dataset.summary()))
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    log.info(f"{cfg.MODEL.META_ARCHITECTURE}: {parameters / 1e6:.3f} M parameters, classifiers included")
+    trainer.resume_or_load(resume)
+    results = trainer.train()
+    unreadable = trainer.unreadable_images()
+    if is_main_process():
+        log.info("\n" + summarise(cfg, results, trainer.best, unreadable))
+
+
+def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
+    path = resume if isinstance(resume, str) else cfg.MODEL.WEIGHTS
+    if resume is True:
+        path = str(Path(cfg.OUTPUT_DIR) / (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text("utf-8").strip())
+    if not path:
+        raise ValueError("--eval-only needs MODEL.WEIGHTS, the checkpoint to evaluate, on the command line")
+    state = read_checkpoint(path)
+    model = build_model(_for_checkpoint(cfg, state))
+    report = load_weights(model, state, source=path, for_inference=True)
+    get_logger(__name__).info(f"{path}: {report}")
+    datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+    results = evaluate(cfg, model, datasets)
+    if is_main_process():
+        write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
+        get_logger(__name__).info("\n" + results_table(results))
+
+
+def _for_checkpoint(cfg: CfgNode, state: dict[str, Any]) -> CfgNode:
+    """Classifiers as wide as those of the checkpoint, or one class: evaluation does not use them."""
+    weights = state.get("model", state)
+    cfg = cfg.clone()
+    cfg.defrost()
+    classifier = weights.get("heads.weight", weights.get("module.heads.weight"))
+    cfg.MODEL.HEADS.NUM_CLASSES = len(classifier) if classifier is not None else 1
+    cfg.freeze()
+    return cfg

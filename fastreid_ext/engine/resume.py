@@ -1,0 +1,62 @@
+"""Which changes of a config a resumed run survives."""
+
+from __future__ import annotations
+
+import yaml
+
+from fastreid_ext.config import CfgNode, ConfigError
+
+__all__ = ["check_resumed_config"]
+
+# What the saved weights, optimizer state and place in the stream of batches depend on.
+_FIXED = (
+    "SEED",
+    "MODEL.META_ARCHITECTURE",
+    "MODEL.BACKBONE",
+    "MODEL.HEADS",
+    "MODEL.LOSSES.NAME",
+    "DATASETS.NAMES",
+    "DATASETS.COMBINEALL",
+    "DATALOADER.SAMPLER_TRAIN",
+    "DATALOADER.NUM_INSTANCE",
+    "SOLVER.OPT",
+    "SOLVER.IMS_PER_BATCH",
+    "SOLVER.ACCUMULATION_STEPS",
+)
+
+
+def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
+    """Compares the config of a checkpoint with that of now.
+
+    Args:
+        saved: the checkpoint's config as YAML.
+        cfg: that of now.
+
+    Returns:
+        A line for each difference that the run survives, such as another output folder or more epochs.
+
+    Raises:
+        ConfigError: differences that it does not survive; all are listed.
+    """
+    before = dict(_leaves(yaml.safe_load(saved)))
+    now = dict(_leaves(yaml.safe_load(cfg.dump())))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    lines = {key: f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed}
+    fixed = [line for key, line in lines.items() if any(f"{key}.".startswith(f"{prefix}.") for prefix in _FIXED)]
+    if fixed:
+        raise ConfigError(
+            "this run cannot be resumed with a config that changes\n  "
+            + "\n  ".join(fixed)
+            + "\nStart a new run in another OUTPUT_DIR; MODEL.WEIGHTS takes the checkpoint as its starting point."
+        )
+    return list(lines.values())
+
+
+def _leaves(values: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    leaves: list[tuple[str, object]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves += _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", value))
+    return leaves

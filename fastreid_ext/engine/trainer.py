@@ -1,0 +1,273 @@
+"""`DefaultTrainer`: everything that a config says about a training, put together."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
+from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.engine import hooks
+from fastreid_ext.engine.checkpoint import Checkpointer, load_weights, read_checkpoint
+from fastreid_ext.engine.hooks import Hook
+from fastreid_ext.engine.resume import check_resumed_config
+from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
+from fastreid_ext.evaluation.evaluator import Results, evaluate
+from fastreid_ext.modeling import build_model
+from fastreid_ext.solver import build_gradient_clipper, build_lr_scheduler, build_optimizer
+from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
+from fastreid_ext.utils.files import atomic_write, write_json
+from fastreid_ext.utils.logger import get_logger
+from fastreid_ext.utils.rng import get_rng_state, seed_everything, set_rng_state
+
+__all__ = ["DefaultTrainer"]
+
+
+class DefaultTrainer:
+    """Builds data, model, optimizer and hooks from a config and trains.
+
+    Override `build_model`, `build_train_data`, `build_test_data` or `build_hooks` for what a config cannot say.
+
+    Args:
+        cfg: resolved config; `MODEL.HEADS.NUM_CLASSES` 0 becomes the number of training identities.
+        show_progress: draw a progress bar instead of printing lines.
+
+    Attributes:
+        cfg: the config with the number of classes filled in.
+        model: the bare model, whose state checkpoints hold.
+        loop: the training loop; its `train` runs the steps.
+
+    Raises:
+        ConfigError: the number of classes contradicts the data, or parts do not fit together.
+    """
+
+    def __init__(self, cfg: CfgNode, *, show_progress: bool = False) -> None:
+        self.log = get_logger(__name__)
+        seed_everything(cfg.SEED)
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+        self.data = self.build_train_data(cfg)
+        self.test_data = self.build_test_data(cfg)
+        self.cfg = _with_classes(cfg, self.data.num_classes)
+        self.model = self.build_model(self.cfg)
+        self.device = next(self.model.parameters()).device
+        # Initial weights are the same on all ranks; what is drawn in training is not.
+        seed_everything(cfg.SEED + get_rank())
+        self.loader, sampler = build_train_loader(self.cfg, self.data, device=self.device)
+        self.optimizer = build_optimizer(self.cfg, self.model)
+        self.loop = _build_loop(
+            self.cfg, _wrap(self.cfg, self.model), self.loader, self.optimizer, sampler.batches_per_epoch
+        )
+        self.checkpointer = Checkpointer(cfg.OUTPUT_DIR)
+        self.scheduler = build_lr_scheduler(self.cfg, self.optimizer, sampler.batches_per_epoch)
+        self.show_progress = show_progress
+        self.loop.register_hooks(self.build_hooks())
+
+    def build_model(self, cfg: CfgNode) -> nn.Module:
+        """The model on its device."""
+        return build_model(cfg)
+
+    def build_train_data(self, cfg: CfgNode) -> TrainData:
+        """The training samples."""
+        return build_train_data(cfg)
+
+    def build_test_data(self, cfg: CfgNode) -> list[ReIDDataset]:
+        """The data sets of every evaluation."""
+        return [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+
+    def build_hooks(self) -> list[Hook]:
+        """The hooks in the order in which they are called."""
+        cfg, solver = self.cfg, self.cfg.SOLVER
+        self.average = hooks.WeightAverage(self.model, solver.EMA.MOMENTUM) if solver.EMA.ENABLED else None
+        self.eval_hook = hooks.EvalHook(
+            self.test, cfg.TEST.EVAL_PERIOD, before_training=cfg.TEST.EVAL_UNTRAINED, swapped=self._averaged
+        )
+        writes = is_main_process()
+        self.saver = hooks.PeriodicCheckpointer(
+            self.checkpointer, self.state_dict, solver.CHECKPOINT_PERIOD, main_process=writes
+        )
+        built: list[Hook] = [hooks.IterationTimer(solver.IMS_PER_BATCH), hooks.LRScheduler(self.scheduler)]
+        if cfg.MODEL.FREEZE_LAYERS and solver.FREEZE_ITERS > 0:
+            built.append(hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, solver.FREEZE_ITERS))
+        if self.average is not None:
+            built.append(self.average)
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            batches, _ = build_train_loader(cfg, self.data, device=self.device)
+            built.append(hooks.PreciseBN(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))
+        if self.test_data:
+            metric = f"{self.test_data[0].spec}/{cfg.TEST.BEST_METRIC}"
+            self.best: hooks.BestCheckpointer | None = hooks.BestCheckpointer(
+                self.checkpointer, self._weights, metric, swapped=self._averaged, main_process=writes
+            )
+            built += [self.eval_hook, self.best]
+        if writes:
+            built.append(hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, log_lines=not self.show_progress))
+            built += [hooks.ProgressBar()] if self.show_progress else []
+        return [*built, self.saver, hooks.InterruptHandler(self.saver.save)]
+
+    def resume_or_load(self, resume: bool | str = False) -> None:
+        """Continues a run, or starts from `MODEL.WEIGHTS`.
+
+        Args:
+            resume: True for the newest checkpoint of `OUTPUT_DIR`, if there is one; or the path of a checkpoint.
+
+        Raises:
+            CheckpointError: the file cannot be read or is of another model.
+            ConfigError: the config has changed in what the run depends on.
+        """
+        if isinstance(resume, str):
+            self.load_state_dict(read_checkpoint(resume), source=resume)
+            return
+        found = self.checkpointer.load_last() if resume else None
+        if found is not None:
+            path, state = found
+            self.load_state_dict(state, source=str(path))
+        elif self.cfg.MODEL.WEIGHTS:
+            path = self.cfg.MODEL.WEIGHTS
+            self.log.info(f"{path}: {load_weights(self.model, read_checkpoint(path), source=path)}")
+        elif resume:
+            self.log.warning(f"no checkpoint in {self.cfg.OUTPUT_DIR} to resume from: starting anew")
+
+    def train(self) -> Results:
+        """Trains to the end and returns the final results, which are also in `results.json`.
+
+        Raises:
+            NonFiniteLossError: a loss is not finite; the state before that step is in `model_nonfinite.pth`.
+            TrainingInterrupted: on SIGINT or SIGTERM, after saving.
+        """
+        if is_main_process():
+            with atomic_write(Path(self.cfg.OUTPUT_DIR) / "config.yaml") as file:
+                file.write(self.cfg.dump())
+        if self.loop.start_iteration >= self.loop.max_iterations:
+            self.log.info("this run is finished: nothing to train, evaluating its last checkpoint")
+            with self._averaged():
+                self.eval_hook.results = self.test()
+        else:
+            try:
+                self.loop.train()
+            except NonFiniteLossError as error:
+                path = self.checkpointer.save("model_nonfinite", self._weights(), resumable=False)
+                self.log.error(f"{error}\nThe weights before this step are in {path}.")
+                raise
+        results = {
+            dataset: {**metrics, **_if_any("untrained", self.eval_hook.untrained.get(dataset))}
+            for dataset, metrics in self.eval_hook.results.items()
+        }
+        if is_main_process():
+            write_json(Path(self.cfg.OUTPUT_DIR) / "results.json", results)
+        return results
+
+    def test(self) -> Results:
+        """Evaluates the model as it is on all test sets."""
+        broadcast_buffers(self.model)
+        return evaluate(self.cfg, self.model, self.test_data)
+
+    def unreadable_images(self) -> dict[str, str]:
+        """Training images that could not be read on any rank, and why."""
+        return {path: reason for found in all_gather_objects(self.loader.unreadable) for path, reason in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs to equal an uninterrupted one; every rank must call it."""
+        scaler = self.loop.scaler.state_dict() if isinstance(self.loop, AMPTrainer) else {}
+        return {
+            **self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler,
+            "hooks": {type(hook).__name__: hook.state_dict() for hook in self.loop.hooks if hook.state_dict()},
+            "rng": all_gather_objects(get_rng_state()),
+            "sampler": self.loader.stream.state_dict() | {"iteration": self.loop.iteration},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], *, source: str) -> None:
+        """Takes back what `state_dict` returned."""
+        if "optimizer" not in state:
+            raise ConfigError(f"{source} holds weights only and cannot be resumed: start from it with MODEL.WEIGHTS")
+        for line in check_resumed_config(state["config"], self.cfg):
+            self.log.warning(f"changed since {source}: {line}")
+        load_weights(self.model, state, source=source, for_inference=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.loop, AMPTrainer) and state["scaler"]:
+            self.loop.scaler.load_state_dict(state["scaler"])
+        for hook in self.loop.hooks:
+            if type(hook).__name__ in state["hooks"]:
+                hook.load_state_dict(state["hooks"][type(hook).__name__])
+        if len(state["rng"]) == get_world_size():
+            set_rng_state(state["rng"][get_rank()])
+        self.loader.stream.load_state_dict(state["sampler"])
+        self.loop.start_iteration = self.loop.iteration = state["iteration"]
+        self.log.info(f"resumed from {source} at iteration {state['iteration']} of {self.loop.max_iterations}")
+
+    def _weights(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "iteration": self.loop.iteration,
+            "epoch": self.loop.iteration // self.loop.iters_per_epoch,
+            "config": self.cfg.dump(),
+        }
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.swapped() if self.average is not None else nullcontext()
+
+
+def _with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
+    configured = cfg.MODEL.HEADS.NUM_CLASSES
+    if configured not in (0, num_classes):
+        raise ConfigError(
+            f"MODEL.HEADS.NUM_CLASSES is {configured}, but the training data have {num_classes} identities; "
+            f"leave it at 0 to take their number"
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES = num_classes
+    cfg.freeze()
+    return cfg
+
+
+def _wrap(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model as the loop calls it: compiled and distributed where asked for."""
+    wrapped: nn.Module = torch.compile(model) if cfg.MODEL.COMPILE else model  # type: ignore[assignment]
+    if get_world_size() > 1:
+        device_ids = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
+        wrapped = DistributedDataParallel(
+            wrapped, device_ids=device_ids, find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS
+        )
+    return wrapped
+
+
+def _build_loop(
+    cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer, iters_per_epoch: int
+) -> SimpleTrainer:
+    options = {
+        "iters_per_epoch": iters_per_epoch,
+        "max_epochs": cfg.SOLVER.MAX_EPOCH,
+        "accumulation_steps": cfg.SOLVER.ACCUMULATION_STEPS,
+        "clip_gradients": build_gradient_clipper(cfg),
+    }
+    device_type = next(model.parameters()).device.type
+    dtype = _amp_dtype(cfg, device_type)
+    if dtype is None:
+        return SimpleTrainer(model, loader, optimizer, **options)
+    return AMPTrainer(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
+
+
+def _amp_dtype(cfg: CfgNode, device_type: str) -> torch.dtype | None:
+    amp = cfg.SOLVER.AMP
+    if not amp.ENABLED:
+        return None
+    if amp.DTYPE != "auto":
+        if amp.DTYPE == "fp16" and device_type == "cpu":
+            raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU; take bf16 on a CPU, or turn SOLVER.AMP.ENABLED off")
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}[amp.DTYPE]
+    if device_type == "cpu":
+        get_logger(__name__).info("SOLVER.AMP.DTYPE auto is float32 on a CPU, which has no fast half precision")
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _if_any(key: str, value: Any) -> dict[str, Any]:
+    return {key: value} if value else {}

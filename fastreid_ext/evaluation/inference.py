@@ -1,0 +1,96 @@
+"""Features of many images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.data.loader import TestLoader
+from fastreid_ext.utils.dist import all_gather_objects, get_world_size
+
+__all__ = ["Features", "eval_mode", "extract_features"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings of a list of samples.
+
+    Attributes:
+        values: one row a readable sample, in order.
+        indices: positions of the rows' samples in the list.
+        unreadable: errors of the others.
+
+    Shape:
+        values: (N, D), float32, on the CPU.
+        indices: (N,).
+    """
+
+    values: Tensor
+    indices: Tensor
+    unreadable: list[UnreadableImage]
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every module has its own mode again, frozen ones included."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.inference_mode()
+def extract_features(model: nn.Module, loader: TestLoader, *, flip: bool = False) -> Features:
+    """Embeddings of all samples of all ranks, in the order of the samples.
+
+    Args:
+        model: takes a batch dict and returns embeddings in evaluation mode.
+        loader: this rank's contiguous share of the samples.
+        flip: average the embeddings of each image and of its mirror image.
+    """
+    values, indices, unreadable = [], [], []
+    with eval_mode(model):
+        for batch in tqdm(loader, desc="features", unit="batch", leave=False, disable=None):
+            unreadable += batch["unreadable"]
+            if len(batch["images"]) == 0:
+                continue
+            embeddings = model(batch)
+            if flip:
+                embeddings = (embeddings + model({**batch, "images": batch["images"].flip(-1)})) / 2
+            values.append(embeddings.float().cpu())
+            indices.append(batch["indices"].cpu())
+    own = torch.cat(values) if values else torch.empty(0, 0), torch.cat(indices) if indices else torch.empty(0).long()
+    return _gather_ranks(Features(*own, unreadable), len(loader.samples))
+
+
+def _gather_ranks(own: Features, share: int) -> Features:
+    """Concatenates what the ranks have; features travel as tensors, padded to the longest share."""
+    if get_world_size() == 1:
+        return own
+    shares = all_gather_objects((share, tuple(own.values.shape), own.unreadable))
+    width, longest = max(shape[1] for _, shape, _ in shares), max(shape[0] for _, shape, _ in shares)
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    padded = torch.zeros(longest, width, device=device)
+    padded[: len(own.values), : own.values.shape[1]] = own.values
+    positions = torch.zeros(longest, dtype=torch.long, device=device)
+    positions[: len(own.indices)] = own.indices
+    all_values = [torch.empty_like(padded) for _ in shares]
+    all_positions = [torch.empty_like(positions) for _ in shares]
+    dist.all_gather(all_values, padded)
+    dist.all_gather(all_positions, positions)
+    values, indices, offset = [], [], 0
+    for (samples, (rows, _), _), part, position in zip(shares, all_values, all_positions, strict=True):
+        values.append(part[:rows].cpu())
+        indices.append(position[:rows].cpu() + offset)
+        offset += samples
+    return Features(torch.cat(values), torch.cat(indices), [error for *_, errors in shares for error in errors])

@@ -1,0 +1,153 @@
+"""What `rank_metrics` is given: checked, with sentences for people, and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastreid_ext.data.protocol import Protocol
+from fastreid_ext.functional.distances import DistanceRows, Metric
+
+__all__ = ["DistanceSource", "Features", "Ids", "LabelTensors", "read_distances", "read_labels", "refuse_non_finite"]
+
+Features = Tensor | NDArray[np.floating[Any]]
+Ids = Tensor | NDArray[np.integer[Any]] | Sequence[int]
+LabelTensors = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
+_NAMED = 5
+_BLOCK_ELEMENTS = 2**22
+_SMALLEST_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class DistanceSource:
+    """The distance matrix, a block of rows at a time.
+
+    Shape:
+        shape: (Q, G).
+        rows(slice of b queries): (b, G), a new tensor of float32 or float64.
+    """
+
+    shape: tuple[int, int]
+    device: torch.device
+    rows: Callable[[slice], Tensor]
+
+    def blocks(self, size: int | None) -> Iterator[slice]:
+        """Slices of `size` queries each, or of as many as make some 16 MB of distances."""
+        queries, gallery = self.shape
+        size = size or max(_SMALLEST_BLOCK, _BLOCK_ELEMENTS // gallery)
+        return (slice(start, min(start + size, queries)) for start in range(0, queries, size))
+
+
+def read_distances(
+    query_features: Features | None, gallery_features: Features | None, distances: Features | None, metric: Metric
+) -> DistanceSource:
+    """The distance rows of either features or a given matrix.
+
+    Raises:
+        ValueError: both or neither are given, or they are empty, do not fit together, or hold NaN or Inf.
+    """
+    if distances is not None:
+        if query_features is not None or gallery_features is not None:
+            raise ValueError("got features and distances: give one of them and None for the other.")
+        matrix = _read_matrix("distances", distances)
+        refuse_non_finite("distances", matrix)
+        wide = torch.promote_types(matrix.dtype, torch.float32)
+        return DistanceSource(_size(*matrix.shape), matrix.device, lambda queries: matrix[queries].to(wide, copy=True))
+    if query_features is None or gallery_features is None:
+        raise ValueError("query_features and gallery_features are both needed, unless distances are given.")
+    query, gallery = _read_matrix("query_features", query_features), _read_matrix("gallery_features", gallery_features)
+    shape = _size(len(query), len(gallery))
+    for what, a, b in (
+        ("number of columns", query.shape[1], gallery.shape[1]),
+        ("type", query.dtype, gallery.dtype),
+        ("device", query.device, gallery.device),
+    ):
+        if a != b:
+            raise ValueError(f"query_features and gallery_features must have the same {what}; got {a} and {b}.")
+    refuse_non_finite("query_features", query)
+    refuse_non_finite("gallery_features", gallery)
+    matrix_rows = DistanceRows(query, gallery, metric)
+
+    def checked(queries: slice) -> Tensor:
+        block = matrix_rows[queries]
+        refuse_non_finite("distances", block, queries.start)
+        return block
+
+    return DistanceSource(shape, query.device, checked)
+
+
+def read_labels(
+    query_pids: Ids,
+    gallery_pids: Ids,
+    query_camids: Ids | None,
+    gallery_camids: Ids | None,
+    source: DistanceSource,
+    protocol: Protocol,
+) -> LabelTensors:
+    """Identities and cameras as int64 tensors beside the distances; cameras only where the camera rule is on.
+
+    Shape:
+        Result: (Q,), (G,) and, with the camera rule, (Q,), (G,).
+
+    Raises:
+        ValueError: a length does not fit, numbers are not integers, or camera ids are missing while the rule is on.
+    """
+    queries, gallery = source.shape
+    q_pids = _read_ids("query_pids", query_pids, queries, source.device)
+    g_pids = _read_ids("gallery_pids", gallery_pids, gallery, source.device)
+    if protocol.query_is_gallery and not (queries == gallery and torch.equal(q_pids, g_pids)):
+        raise ValueError(
+            "protocol.query_is_gallery is on, so query and gallery must be the same images in the same order; "
+            f"got {queries} queries and {gallery} gallery images{' of other pids' * (queries == gallery)}."
+        )
+    if not protocol.camera_rule:
+        return q_pids, g_pids, None, None
+    if query_camids is None or gallery_camids is None:
+        raise ValueError(
+            "the camera rule is on, but query_camids or gallery_camids are missing: give both, "
+            "or protocol=Protocol(camera_rule=False)."
+        )
+    q_camids = _read_ids("query_camids", query_camids, queries, source.device)
+    return q_pids, g_pids, q_camids, _read_ids("gallery_camids", gallery_camids, gallery, source.device)
+
+
+def refuse_non_finite(name: str, matrix: Tensor, first_row: int = 0) -> None:
+    """Raises if a row holds NaN or Inf, with the number of such rows and the first few.
+
+    Raises:
+        ValueError: `matrix` is not finite.
+    """
+    largest = torch.linalg.vector_norm(matrix, ord=torch.inf, dim=1)
+    bad = (~largest.isfinite()).nonzero().flatten() + first_row
+    if len(bad):
+        listed = ", ".join(str(row) for row in bad[:_NAMED].tolist()) + ", ..." * (len(bad) > _NAMED)
+        raise ValueError(f"{name} hold NaN or Inf in {len(bad)} row(s): {listed}.")
+
+
+def _read_matrix(name: str, values: Features) -> Tensor:
+    matrix = torch.as_tensor(values).detach()
+    if matrix.ndim != 2 or not matrix.is_floating_point():
+        raise ValueError(f"{name} must be a floating-point matrix; got {matrix.dtype} of shape {tuple(matrix.shape)}.")
+    return matrix
+
+
+def _size(queries: int, gallery: int) -> tuple[int, int]:
+    if not queries or not gallery:
+        raise ValueError(f"there is nothing to rank: {queries} queries and {gallery} gallery images.")
+    return queries, gallery
+
+
+def _read_ids(name: str, values: Ids, length: int, device: torch.device) -> Tensor:
+    ids = torch.as_tensor(values)
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise ValueError(f"{name} must be integers; got {ids.dtype}.")
+    if tuple(ids.shape) != (length,):
+        raise ValueError(f"{name} must have one entry for each of the {length} images; got shape {tuple(ids.shape)}.")
+    return ids.to(device=device, dtype=torch.int64)

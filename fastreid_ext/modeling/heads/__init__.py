@@ -1,0 +1,7 @@
+"""Heads: from a backbone's maps to embeddings and logits."""
+
+from fastreid_ext.modeling.heads.classifier import class_weight, classify
+from fastreid_ext.modeling.heads.embedding_head import EmbeddingHead
+from fastreid_ext.modeling.heads.registry import HEADS, build_heads
+
+__all__ = ["HEADS", "EmbeddingHead", "build_heads", "class_weight", "classify"]

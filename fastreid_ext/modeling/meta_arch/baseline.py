@@ -1,0 +1,107 @@
+"""Backbone, head and losses in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.config import CfgNode, configurable
+from fastreid_ext.modeling.backbones import build_backbone
+from fastreid_ext.modeling.heads import build_heads
+from fastreid_ext.modeling.losses import build_criterion
+from fastreid_ext.modeling.meta_arch.registry import META_ARCHS
+
+__all__ = ["Baseline"]
+
+
+@META_ARCHS.register()
+class Baseline(nn.Module):
+    """Normalises images and passes them through backbone, head and, in training, losses.
+
+    Args:
+        backbone: normalised images -> what the head takes.
+        heads: in training (features, pids) -> dict; in evaluation features -> embeddings.
+        criterion: (that dict, pids) -> dict of scalar losses; needed in training only.
+        pixel_mean: of each colour, on the scale of the images.
+        pixel_std: of each colour, on the scale of the images.
+        channels_last: lays weights and images out channels last.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        heads: nn.Module,
+        criterion: nn.Module | None = None,
+        pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        pixel_std: Sequence[float] = (1.0, 1.0, 1.0),
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = heads
+        self.criterion = criterion
+        self.register_buffer("pixel_mean", _per_channel(pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", _per_channel(pixel_std), persistent=False)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Keyword arguments from `MODEL`."""
+        backbone = build_backbone(cfg)
+        feature_dim = backbone.feature_dim
+        assert isinstance(feature_dim, int)
+        return {
+            "backbone": backbone,
+            "heads": build_heads(cfg, feature_dim),
+            "criterion": build_criterion(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "channels_last": cfg.MODEL.CHANNELS_LAST,
+        }
+
+    def forward(self, batch: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
+        """Losses by name in training, embeddings in evaluation.
+
+        Shape:
+            batch: a dict with `images` (B, 3, H, W), bytes or floats on the scale of `pixel_mean`, and in training
+            `targets` (B,); in evaluation also the images alone.
+            Result: in training scalars, in evaluation (B, D).
+
+        Raises:
+            ValueError: in training, a batch without targets or a model without a criterion.
+        """
+        images = batch if isinstance(batch, Tensor) else batch["images"]
+        if not self.training:
+            embeddings: Tensor = self.heads(self.backbone(self.normalize(images)))
+            return embeddings
+        if isinstance(batch, Tensor) or "targets" not in batch:
+            raise ValueError("training needs a batch with 'images' and 'targets'; call eval() to embed images")
+        if self.criterion is None:
+            raise ValueError("training needs losses: give the model a criterion")
+        pids = batch["targets"].to(self.pixel_mean.device)
+        losses: dict[str, Tensor] = self.criterion(self.heads(self.backbone(self.normalize(images)), pids), pids)
+        return losses
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """New images of mean 0 and standard deviation 1, in the type and on the device of the weights.
+
+        Shape:
+            images: (B, 3, H, W).
+            Result: (B, 3, H, W).
+        """
+        normalized = (images.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
+        return normalized.contiguous(memory_format=self.memory_format)
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.get_default_dtype()).view(1, -1, 1, 1)

@@ -1,0 +1,96 @@
+"""Talking to the other processes of a run; every function also works in a run of one process."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = [
+    "all_gather_objects",
+    "barrier",
+    "broadcast_buffers",
+    "gather",
+    "get_rank",
+    "get_world_size",
+    "is_main_process",
+]
+
+T = TypeVar("T")
+
+
+def _initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_rank() -> int:
+    """Index of this process; 0 without distributed training."""
+    return dist.get_rank() if _initialised() else 0
+
+
+def get_world_size() -> int:
+    """Number of processes; 1 without distributed training."""
+    return dist.get_world_size() if _initialised() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files and prints."""
+    return get_rank() == 0
+
+
+def barrier() -> None:
+    """Waits until every process is here."""
+    if get_world_size() > 1:
+        dist.barrier()
+
+
+def all_gather_objects(value: T) -> list[T]:
+    """Small picklable `value` of every process, in the order of ranks. Tensors of size go through `gather`."""
+    if get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over ranks; the gradients that all ranks hold for a rank's rows are summed there."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.rows = tensor.shape[0]
+        parts = [torch.empty_like(tensor) for _ in range(get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch types it as *Any
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        start = get_rank() * ctx.rows
+        return gradient[start : start + ctx.rows]
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Rows of all ranks, rank by rank, with a gradient.
+
+    With DistributedDataParallel, which averages gradients over ranks, a loss that every rank computes on the gathered
+    rows gives the gradient of one process that holds the whole batch.
+
+    Shape:
+        tensor: (B, ...), B equal on all ranks.
+        returns: (B * world size, ...).
+    """
+    if get_world_size() == 1:
+        return tensor
+    gathered: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return gathered
+
+
+def broadcast_buffers(module: torch.nn.Module) -> None:
+    """Gives every rank the buffers of rank 0, so that all evaluate with the same batch-norm statistics."""
+    if get_world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)

@@ -1,0 +1,54 @@
+"""Console and file logging."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fastreid_ext.utils.dist import get_rank, is_main_process
+
+__all__ = ["get_logger", "setup_logger"]
+
+ROOT = "fastreid_ext"
+
+
+class _TqdmHandler(logging.StreamHandler[Any]):
+    """Prints above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def get_logger(name: str = ROOT) -> logging.Logger:
+    """The logger for a module; pass `__name__`."""
+    return logging.getLogger(name)
+
+
+def setup_logger(output_dir: str | Path | None = None) -> logging.Logger:
+    """Logs to the console (main process) and to `output_dir/log.txt` (other ranks: `log.rank1.txt`, ...).
+
+    Calling it again replaces the handlers, so that two runs in one process do not write into each other's files.
+    """
+    logger = logging.getLogger(ROOT)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    formatter = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
+    if is_main_process():
+        console = _TqdmHandler()
+        console.setFormatter(formatter)
+        logger.addHandler(console)
+    if output_dir is not None:
+        name = "log.txt" if is_main_process() else f"log.rank{get_rank()}.txt"
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(Path(output_dir) / name, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(file)
+    return logger

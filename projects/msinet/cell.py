@@ -1,0 +1,73 @@
+"""The multi-scale interaction cell (section 3.2 and Fig. 2 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fastreid_ext.projects.msinet.interactions import INTERACTIONS
+
+__all__ = ["MSICell", "conv1x1", "light_conv3x3"]
+
+
+def conv1x1(in_channels: int, out_channels: int, *, relu: bool = True) -> nn.Sequential:
+    """1x1 convolution, batch norm and, unless `relu` is off, ReLU."""
+    layers = [nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+
+
+def light_conv3x3(channels: int) -> nn.Sequential:
+    """OSNet's light convolution: linear 1x1, depth-wise 3x3, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class MSICell(nn.Module):
+    """Two branches of different receptive field that interact twice, summed onto the input.
+
+    Args:
+        genotype: letters of the two interactions.
+        depths: light convolutions of each branch before each interaction; their ratio is the scale ratio (rho).
+        reduction: output channels over channels inside the branches.
+
+    Shape:
+        x: (B, in_channels, h, w).
+        returns: (B, out_channels, h, w).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        genotype: str,
+        depths: Sequence[int] = (1, 3),
+        reduction: int = 4,
+    ) -> None:
+        super().__init__()
+        inner = out_channels // reduction
+        self.entries = nn.ModuleList(conv1x1(in_channels, inner) for _ in depths)
+        self.first = nn.ModuleList(_branch(inner, depth) for depth in depths)
+        self.interaction1 = INTERACTIONS.get(genotype[0])(inner)
+        self.second = nn.ModuleList(_branch(inner, depth) for depth in depths)
+        self.interaction2 = INTERACTIONS.get(genotype[1])(inner)
+        self.exits = nn.ModuleList(conv1x1(inner, out_channels, relu=False) for _ in depths)
+        widens = in_channels != out_channels
+        self.shortcut = conv1x1(in_channels, out_channels, relu=False) if widens else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x1, x2 = (entry(x) for entry in self.entries)
+        x1, x2 = self.interaction1(self.first[0](x1), self.first[1](x2))
+        x1, x2 = self.interaction2(self.second[0](x1), self.second[1](x2))
+        y: Tensor = self.relu(self.exits[0](x1) + self.exits[1](x2) + self.shortcut(x))
+        return y
+
+
+def _branch(channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(light_conv3x3(channels) for _ in range(depth)))

@@ -1,0 +1,129 @@
+"""The two-branch neck that MSINet takes from CDNet (Li et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.config import CfgNode, ConfigError, configurable
+from fastreid_ext.modeling.heads import HEADS, class_weight, classify
+from fastreid_ext.modeling.layers.cls import CLSLayer, Linear, build_cls_layer
+from fastreid_ext.modeling.layers.norm import build_norm
+from fastreid_ext.projects.msinet.backbone import CHANNELS
+from fastreid_ext.projects.msinet.cell import conv1x1
+
+__all__ = ["TwoBranchHead"]
+
+
+@HEADS.register(source="Li et al., CVPR 2021; Gu et al. 2023, section 4.3", aliases=("FBLNeck",))
+class TwoBranchHead(nn.Module):
+    """A global branch on the last map, a local one on the upper and lower half of the map "local".
+
+    Global: average pooling, linear layer, batch-norm neck, classifier. Local: 1x1 convolution, each half pooled, both
+    concatenated, then the same.
+
+    Args:
+        feature_dim: channels of the last map.
+        num_classes: identities in training; a head that only evaluates may have 0.
+        local_dim: channels of the map "local".
+        local_width: channels of each half's feature.
+        norm: the necks' kind of normalisation.
+        neck_feat: whether metric losses see the features "before" or "after" the necks.
+        test_feat: whether the embedding is made "before" (same domain) or "after" the necks (transfer).
+        cls_layer: margins and scale; plain linear logits without it.
+
+    Attributes:
+        embedding_dim: width of the embeddings in evaluation.
+
+    Raises:
+        ValueError: `neck_feat` or `test_feat` is neither "before" nor "after".
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        feature_dim: int = CHANNELS[-1],
+        num_classes: int = 0,
+        local_dim: int = CHANNELS[-2],
+        local_width: int = 128,
+        norm: str = "BN",
+        neck_feat: str = "before",
+        test_feat: str = "before",
+        cls_layer: CLSLayer | None = None,
+    ) -> None:
+        super().__init__()
+        for name, choice in (("MODEL.HEADS.NECK_FEAT", neck_feat), ("MODEL.MSINET.TEST_FEAT", test_feat)):
+            if choice not in ("before", "after"):
+                raise ValueError(f"{name} is 'before' or 'after', not {choice!r}")
+        self.neck_feat, self.test_feat = neck_feat, test_feat
+        self.embedding_dim = feature_dim + 2 * local_width
+        self.local_conv = conv1x1(local_dim, local_width)
+        self.global_branch = _Branch(feature_dim, num_classes, norm)
+        self.local_branch = _Branch(2 * local_width, num_classes, norm)
+        self.cls_layer = cls_layer or Linear(num_classes)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, feature_dim: int) -> dict[str, Any]:
+        """Keyword arguments from `MODEL.HEADS` and `MODEL.MSINET`."""
+        heads = cfg.MODEL.HEADS
+        return {
+            "feature_dim": feature_dim,
+            "num_classes": heads.NUM_CLASSES,
+            "norm": heads.NORM,
+            "neck_feat": heads.NECK_FEAT,
+            "test_feat": cfg.MODEL.MSINET.TEST_FEAT,
+            "cls_layer": build_cls_layer(cfg),
+        }
+
+    def forward(self, features: Mapping[str, Tensor], pids: Tensor | None = None) -> Tensor | dict[str, Any]:
+        """Embeddings in evaluation, not normalised; in training what the losses take, by branch.
+
+        Shape:
+            features: "last" (B, feature_dim, h, w), "local" (B, local_dim, h', w').
+            pids: (B,), in training.
+            Result: (B, embedding_dim); in training `branches`: "global" and "local", each with `cls_outputs` and
+            `pred_class_logits` (B, num_classes), and `features` (B, D).
+
+        Raises:
+            ConfigError: the backbone gives no map "local".
+            ValueError: in training, no pids or no classes.
+        """
+        if not isinstance(features, Mapping) or "local" not in features:
+            raise ConfigError('TwoBranchHead needs a backbone with maps "last" and "local", such as MSINet')
+        halves = nn.functional.adaptive_avg_pool2d(self.local_conv(features["local"]), (2, 1))
+        pooled = {
+            "global": (self.global_branch, features["last"].mean((2, 3))),
+            "local": (self.local_branch, halves.flatten(1)),
+        }
+        embedded = {name: (branch, *branch(feature)) for name, (branch, feature) in pooled.items()}
+        if not self.training:
+            chosen = [before if self.test_feat == "before" else after for _, before, after in embedded.values()]
+            return torch.cat(chosen, dim=1)
+        if pids is None:
+            raise ValueError("a head needs the pids in training: head(features, pids); or call eval() on the model")
+        return {
+            "branches": {
+                name: classify(after, pids, branch.weight, self.cls_layer)
+                | {"features": before if self.neck_feat == "before" else after}
+                for name, (branch, before, after) in embedded.items()
+            }
+        }
+
+
+class _Branch(nn.Module):
+    """Linear layer, batch-norm neck and classifier weight of one branch."""
+
+    def __init__(self, width: int, num_classes: int, norm: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width, bias=False)
+        self.neck = build_norm(norm, width)
+        self.weight = class_weight(num_classes, width)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Features before and after the neck, each (B, D)."""
+        before = self.linear(pooled)
+        return before, self.neck(before[:, :, None, None]).flatten(1)

@@ -1,0 +1,135 @@
+"""Distances against loops over pairs, in value and gradient."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastreid_ext.functional.distances import (
+    DistanceRows,
+    cosine_distance,
+    euclidean_distance,
+    full_precision,
+    normalize,
+    pairwise_distance,
+)
+
+HALF = [torch.float16, torch.bfloat16]
+ALL = [*HALF, torch.float32, torch.float64]
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def slow(a: Tensor, b: Tensor, metric: str) -> Tensor:
+    result = torch.empty(len(a), len(b), dtype=torch.float64)
+    for i, x in enumerate(a.double().tolist()):
+        for j, y in enumerate(b.double().tolist()):
+            if metric == "cosine":
+                product = sum(p * q for p, q in zip(x, y, strict=True))
+                result[i, j] = 1 - product / (math.hypot(*x) * math.hypot(*y))
+            else:
+                result[i, j] = math.dist(x, y)
+    return result
+
+
+def test_values_by_hand() -> None:
+    a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0], [4.0, 3.0], [-3.0, -4.0], [3.0, 4.0]])
+    assert normalize(a).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+    assert cosine_distance(a, b)[0].tolist() == pytest.approx([1, 0.04, 2, 0], abs=1e-6)
+    assert euclidean_distance(a, b)[0].tolist() == pytest.approx([5, math.sqrt(2), 10, 0], abs=1e-6)
+    assert euclidean_distance(a, b, squared=True)[0].tolist() == pytest.approx([25, 2, 100, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equals_loop(metric: str, dtype: torch.dtype) -> None:
+    a, b = draw(4, 7, dtype=dtype), draw(5, 7, dtype=dtype, seed=1)
+    result = pairwise_distance(a, b, metric)  # type: ignore[arg-type]  # mypy does not narrow parametrised strings
+    assert result.dtype == (torch.float32 if dtype in HALF else dtype)
+    torch.testing.assert_close(
+        result.double(), slow(a, b, metric), rtol=0, atol=1e-12 if dtype == torch.float64 else 2e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "function", [cosine_distance, euclidean_distance, lambda a, b: euclidean_distance(a, b, squared=True)]
+)
+def test_gradcheck(function) -> None:  # type: ignore[no-untyped-def]
+    a, b = draw(3, 4).requires_grad_(), draw(2, 4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(function, (a, b))
+    assert torch.autograd.gradcheck(normalize, (a,))
+
+
+@pytest.mark.parametrize("dtype", ALL)
+def test_finite_at_zero(dtype: torch.dtype) -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 2.0], [1.0, 2.0]], dtype=dtype, requires_grad=True)
+    total = normalize(x).sum() + cosine_distance(x, x).sum() + euclidean_distance(x, x).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None and x.grad.isfinite().all() and total.isfinite()
+    assert normalize(x)[0].tolist() == [0, 0]
+    assert cosine_distance(x, x)[0].tolist() == [1, 1, 1]
+    assert euclidean_distance(x, x).diagonal().tolist() == [0, 0, 0]
+
+
+def test_half_precision_survives_long_vectors() -> None:
+    x = torch.full((1, 2048), 100.0, dtype=torch.float16)
+    assert normalize(x).dtype == torch.float16
+    assert normalize(x).float().norm().item() == pytest.approx(1, abs=2e-3)
+    assert euclidean_distance(x, -x).item() == pytest.approx(200 * math.sqrt(2048), rel=1e-5)
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    a, b = draw(3, 64, dtype=torch.float32), draw(3, 64, dtype=torch.float32, seed=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(cosine_distance(a, b), cosine_distance(a.clone(), b.clone()))
+        lowered = a @ b.T
+        result = cosine_distance(a, b), euclidean_distance(a, b)
+    assert lowered.dtype == torch.bfloat16
+    assert torch.equal(result[0], cosine_distance(a, b)) and torch.equal(result[1], euclidean_distance(a, b))
+
+
+def test_full_precision_restores_the_setting() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(KeyError), full_precision("cpu"):
+            assert torch.get_float32_matmul_precision() == "highest"
+            raise KeyError
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("chunk", [1, 12, 1000])
+def test_rows_equal_the_whole_matrix(dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastreid_ext.functional.distances._CHUNK_ELEMENTS", chunk)
+    a, b = draw(5, 6, dtype=dtype), draw(7, 6, dtype=dtype, seed=1)
+    b[3] = 0
+    tolerance = 1e-12 if dtype == torch.float64 else 5e-6
+    torch.testing.assert_close(DistanceRows(a, b)[1:4], cosine_distance(a, b)[1:4], rtol=0, atol=tolerance)
+    squares = euclidean_distance(a, b, squared=True)
+    torch.testing.assert_close(DistanceRows(a, b, "euclidean")[0:5], squares, rtol=0, atol=tolerance)
+
+
+def test_inputs_are_not_changed() -> None:
+    a, b = draw(3, 4), draw(2, 4, seed=1)
+    copies = a.clone(), b.clone()
+    (
+        pairwise_distance(a, b),
+        pairwise_distance(a, b, "euclidean"),
+        DistanceRows(a, b)[0:3],
+        DistanceRows(a, b, "euclidean")[0:3],
+    )
+    assert torch.equal(a, copies[0]) and torch.equal(b, copies[1])
+
+
+@pytest.mark.parametrize("function", [pairwise_distance, DistanceRows])
+def test_unknown_metric(function) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match="unknown metric 'manhattan': choose one of cosine, euclidean"):
+        function(draw(1, 2), draw(1, 2), "manhattan")
