@@ -133,6 +133,8 @@ def _input() -> CN:
     # VALUE is the RGB colour, 0-255, of the erased rectangle.
     inputs.REA = CN({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN)})
     inputs.RPT = CN({"ENABLED": False, "PROB": 0.5})
+    # Further registered transforms, such as your own, behind those above (new).
+    inputs.TRANSFORMS = []
     return inputs
 
 

@@ -11,6 +11,7 @@ import torch
 from fastreid_ext.config import CfgNode
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
 from fastreid_ext.data.loader import TestLoader, TrainLoader
+from fastreid_ext.data.protocol import JUNK_PID
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers import BatchSampler, BatchStream, build_sampler
 from fastreid_ext.data.transforms import build_test_transform, build_train_transform
@@ -90,9 +91,9 @@ def build_test_loader(cfg: CfgNode, samples: Sequence[Sample], *, device: torch.
 
 
 def _training_samples(dataset: ReIDDataset, *, combine_all: bool) -> list[Sample]:
-    if not combine_all:
-        return list(dataset.train)
-    # Junk and distractors have no identity to learn.
-    tests = {sample: None for sample in (*dataset.query, *dataset.gallery) if sample.pid > 0}
-    shift = 1 + max((sample.pid for sample in dataset.train), default=-1)
-    return [*dataset.train, *(sample._replace(pid=sample.pid + shift) for sample in tests)]
+    """Without junk and distractors, which have no identity to learn."""
+    samples = list(dataset.train)
+    if combine_all:
+        tests = dict.fromkeys((*dataset.query, *dataset.gallery))
+        samples += [sample for sample in tests if sample.pid not in dataset.distractor_pids]
+    return [sample for sample in samples if sample.pid != JUNK_PID]

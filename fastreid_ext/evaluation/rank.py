@@ -75,7 +75,7 @@ def rank_metrics(
     The rank of a match is one plus the number of gallery images before it that are not junk; ties go to the lower
     gallery index, as in a stable sort. Half precision is computed in float32. `distances` takes the place of both
     features, which are None then. `protocol.trials` is for the caller, who splits the test set before
-    (`evaluation.trials.vehicleid_trial`). `block_size` queries are worked on at once; by default what fits in 40 MB.
+    (`data.trials.vehicleid_trial`). `block_size` queries are worked on at once; by default what fits in 40 MB.
 
     Shape:
         query_features: (Q, D). gallery_features: (G, D). distances: (Q, G).

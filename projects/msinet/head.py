@@ -97,7 +97,7 @@ class TwoBranchHead(nn.Module):
         halves = nn.functional.adaptive_avg_pool2d(self.local_conv(features["local"]), (2, 1))
         pooled = {
             "global": (self.global_branch, features["last"].mean((2, 3))),
-            "local": (self.local_branch, halves.flatten(1)),
+            "local": (self.local_branch, halves.squeeze(-1).mT.flatten(1)),
         }
         embedded = {name: (branch, *branch(feature)) for name, (branch, feature) in pooled.items()}
         if not self.training:

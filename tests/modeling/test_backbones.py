@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision.models
+from torch import Tensor, nn
+
 from fastreid_ext.config import CfgNode, ConfigError, get_cfg
 from fastreid_ext.modeling.backbones import (
     BACKBONES,
@@ -24,7 +26,6 @@ from fastreid_ext.modeling.backbones import (
 from fastreid_ext.modeling.backbones.resnet import BLOCKS
 from fastreid_ext.modeling.layers import FrozenBatchNorm
 from fastreid_ext.registry import RegistryError
-from torch import Tensor, nn
 
 DENSENET_WIDTHS = {"121": 1024, "161": 2208, "169": 1664, "201": 1920}
 OSNET_WIDTHS = {"x1_0": 512, "x0_75": 384, "x0_5": 256, "x0_25": 128}
@@ -141,7 +142,7 @@ def test_unknown_depth_lists_what_there_is(name: str, depth: str, hint: str) -> 
 
 
 def test_switches_that_a_family_lacks_are_refused() -> None:
-    with pytest.raises(ConfigError, match="OSNet has no variant with MODEL.BACKBONE.WITH_SE"):
+    with pytest.raises(ConfigError, match=r"OSNet has no variant with MODEL\.BACKBONE\.WITH_SE"):
         build_backbone(_cfg("OSNet", DEPTH="x1_0", WITH_SE=True))
     with pytest.raises(ConfigError, match="either IBN or AIN"):
         build_backbone(_cfg("OSNet", DEPTH="x1_0", WITH_IBN=True, WITH_AIN=True))
@@ -209,7 +210,7 @@ def test_resnet_computes_what_torchvision_does(depth: str) -> None:
     backbone = ResNet(depth=depth, last_stride=2)
     backbone.load_state_dict(state, strict=True)
     assert _count(backbone) == _count(reference) - _count(reference.fc)
-    backbone.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+    reference.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # FastReID's one difference
     reference.avgpool, reference.fc = nn.Identity(), nn.Identity()
     x = torch.randn(2, 3, 64, 32)
     with torch.inference_mode():
@@ -324,6 +325,30 @@ def test_bn_inception_has_the_converted_weights_names_and_size() -> None:
     assert {key: tuple(state[key].shape) for key in shapes} == shapes
     assert "inception_3c_1x1.weight" not in state and "inception_4e_pool_proj.weight" not in state
     assert _count(backbone) == 11_295_240 - 1024 * 1000 - 1000
+
+
+@pytest.mark.parametrize("size", [(8, 4), (7, 5)])
+def test_bn_inception_blocks_pool_as_their_weights_expect(size: tuple[int, int]) -> None:
+    backbone = BNInception().eval()
+    x = torch.rand(1, 192, *size)
+    with torch.inference_mode():
+        *_, projected = backbone._branches("3a", x)
+        mean = nn.AvgPool2d(3, stride=1, padding=1)(x)
+        assert torch.allclose(
+            projected, backbone.inception_3a_pool_proj_bn(backbone.inception_3a_pool_proj(mean)).relu()
+        )
+        x = torch.rand(1, 1024, *size)
+        *_, projected = backbone._branches("5b", x)
+        largest = nn.MaxPool2d(3, stride=1, padding=1)(x)
+        expected = backbone.inception_5b_pool_proj_bn(backbone.inception_5b_pool_proj(largest)).relu()
+        assert torch.allclose(projected, expected)
+        x = torch.rand(1, 320, *size)
+        single, double, passed = backbone._branches("3c", x)
+    assert single.shape[2:] == double.shape[2:] == passed.shape[2:]
+    for row in range(passed.shape[2]):
+        for column in range(passed.shape[3]):
+            window = x[0, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+            assert torch.equal(passed[0, :, row, column], window.amax((1, 2)))
 
 
 # Pretrained weights

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor, nn
+
 from fastreid_ext.modeling.layers import (
     IBN,
     NORMS,
@@ -24,7 +26,6 @@ from fastreid_ext.modeling.layers import (
     convert_norms,
 )
 from fastreid_ext.registry import RegistryError
-from torch import Tensor, nn
 
 FASTREID_POOLINGS = [
     "Identity",

@@ -12,6 +12,7 @@ from fastreid_ext.data.datasets.market_layout import MarketLayout
 from fastreid_ext.data.datasets.msmt17 import MSMT17
 from fastreid_ext.data.datasets.registry import DATASETS, build_dataset, datasets_root
 from fastreid_ext.data.datasets.sop import SOP
+from fastreid_ext.data.datasets.synthreid import SynthReID
 from fastreid_ext.data.datasets.vehicleid import LargeVehicleID, MediumVehicleID, SmallVehicleID, VehicleID
 from fastreid_ext.data.datasets.veri import VeRi
 from fastreid_ext.data.datasets.veriwild import LargeVeRiWild, MediumVeRiWild, SmallVeRiWild, VeRiWild
@@ -36,6 +37,7 @@ __all__ = [
     "ReIDDataset",
     "SmallVeRiWild",
     "SmallVehicleID",
+    "SynthReID",
     "VeRi",
     "VeRiWild",
     "VehicleID",

@@ -25,12 +25,13 @@ def datasets_root(configured: str = "") -> Path:
     return Path(configured or os.environ.get("FASTREID_DATASETS", "") or "datasets").expanduser()
 
 
-def build_dataset(spec: str, root: str = "") -> ReIDDataset:
+def build_dataset(spec: str, root: str = "", *, strict: bool = True) -> ReIDDataset:
     """Makes the data set that a config names, such as `"Market1501"` or `"SynthReID:kind=vehicle,seed=3"`.
 
     Args:
         spec: the registered name, with options behind a colon.
         root: folder of the data sets, see `datasets_root`.
+        strict: off lets a data set that is not complete through, where the data set has such an option.
 
     Raises:
         RegistryError: no data set of that name.
@@ -55,6 +56,8 @@ def build_dataset(spec: str, root: str = "") -> ReIDDataset:
     ]
     if missing:
         raise ConfigError(f"data set {name} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
+    if not strict and "strict" in known:
+        options = {"strict": False} | options
     dataset: ReIDDataset = target(root=datasets_root(root), **options)
     dataset.spec = spec
     return dataset

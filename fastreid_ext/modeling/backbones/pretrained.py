@@ -115,7 +115,7 @@ def _fetch(official: OfficialWeights | None) -> tuple[str, dict[str, Tensor]]:
         raise
     except Exception as error:  # urllib, requests, httpx and huggingface_hub fail with classes of their own
         raise PretrainedError(
-            f"could not load {official.where}: {type(error).__name__}: {error}. "
+            f"could not load {official.where}: {type(error).__name__}: {str(error).rstrip('.')}. "
             "Without a network, download it elsewhere and set MODEL.BACKBONE.PRETRAIN_PATH to the file"
         ) from error
 

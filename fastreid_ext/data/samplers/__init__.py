@@ -1,0 +1,18 @@
+"""Which images make a batch."""
+
+from fastreid_ext.data.samplers.base import BatchSampler, SamplerError
+from fastreid_ext.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
+from fastreid_ext.data.samplers.registry import SAMPLERS, build_sampler
+from fastreid_ext.data.samplers.stream import BatchStream
+from fastreid_ext.data.samplers.training import TrainingSampler
+
+__all__ = [
+    "SAMPLERS",
+    "BalancedIdentitySampler",
+    "BatchSampler",
+    "BatchStream",
+    "NaiveIdentitySampler",
+    "SamplerError",
+    "TrainingSampler",
+    "build_sampler",
+]

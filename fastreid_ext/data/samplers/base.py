@@ -1,0 +1,58 @@
+"""What a sampler is: a function from seed and epoch to batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BatchSampler", "Indices", "SamplerError"]
+
+Indices = NDArray[np.int64]
+
+
+class SamplerError(ValueError):
+    """The data cannot fill a batch; the message says what is there, what is needed, and which keys to change."""
+
+
+class BatchSampler(ABC):
+    """Batches of an epoch as a pure function of seed and epoch, which makes resumed and distributed runs exact.
+
+    Args:
+        pids: identity of every training image.
+        camids: camera of every training image.
+        batch_size: images of a step over all processes and accumulation passes.
+        num_instances: images of an identity in a batch, for samplers that care.
+        seed: of all that is random.
+
+    Attributes:
+        batches_per_epoch: whole batches in the data, at least one.
+
+    Raises:
+        SamplerError: there are no images.
+    """
+
+    def __init__(
+        self, pids: Sequence[int], camids: Sequence[int], *, batch_size: int, num_instances: int = 4, seed: int = 0
+    ) -> None:
+        if not len(pids):
+            raise SamplerError("there are no training images to sample from")
+        self.pids = np.asarray(pids, dtype=np.int64)
+        self.camids = np.asarray(camids, dtype=np.int64)
+        self.batch_size, self.num_instances, self.seed = batch_size, num_instances, seed
+        self.batches_per_epoch = max(1, len(self.pids) // batch_size)
+
+    def epoch(self, epoch: int) -> Indices:
+        """Indices of the images of each batch of an epoch, (batches_per_epoch, batch_size)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        needed = self.batches_per_epoch * self.batch_size
+        passes: list[Indices] = []
+        while sum(map(len, passes)) < needed:
+            passes.append(self.one_pass(rng))
+        return np.concatenate(passes)[:needed].reshape(self.batches_per_epoch, self.batch_size)
+
+    @abstractmethod
+    def one_pass(self, rng: np.random.Generator) -> Indices:
+        """Indices of one pass over the data, never empty; passes follow each other until an epoch is full."""

@@ -1,0 +1,15 @@
+"""Optimizers, learning-rate schedules and gradient clipping."""
+
+from fastreid_ext.solver.clip import build_gradient_clipper
+from fastreid_ext.solver.optimizer import OPTIMIZERS, build_optimizer
+from fastreid_ext.solver.schedule import SCHEDULERS, Schedule, WarmupSchedule, build_lr_scheduler
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULERS",
+    "Schedule",
+    "WarmupSchedule",
+    "build_gradient_clipper",
+    "build_lr_scheduler",
+    "build_optimizer",
+]
