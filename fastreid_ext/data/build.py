@@ -53,9 +53,7 @@ def build_train_data(cfg: CfgNode) -> TrainData:
         raise ValueError(f"no training images in {', '.join(cfg.DATASETS.NAMES)}")
     pids = {key: label for label, key in enumerate(sorted({(number, sample.pid) for number, sample in keyed}))}
     cameras = {key: label for label, key in enumerate(sorted({(number, sample.camid) for number, sample in keyed}))}
-    samples = [
-        Sample(sample.path, pids[number, sample.pid], cameras[number, sample.camid]) for number, sample in keyed
-    ]
+    samples = [Sample(sample.path, pids[number, sample.pid], cameras[number, sample.camid]) for number, sample in keyed]
     return TrainData(samples, len(pids), len(cameras), datasets)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 __all__ = ["UnreadableImage", "read_image"]
 
 
-class UnreadableImage(Exception):
+class UnreadableImage(Exception):  # noqa: N818
     """An image file that is missing, cut short or corrupt; `path` and `reason` tell which and why."""
 
     def __init__(self, path: str, reason: str) -> None:
@@ -45,11 +45,12 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if image.mode == "RGB" and not transparent:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         return _scale_grey(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if transparent:
         opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
         opaque.alpha_composite(image.convert("RGBA"))
         return opaque.convert("RGB")
@@ -59,6 +60,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _scale_grey(image: Image.Image) -> Image.Image:
     """Wide greyscale to 8 bits: integers are 16-bit values, fractions are 0 to 1 unless they exceed it."""
     values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("values that are not finite")
     if image.mode == "F":
         scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
     else:

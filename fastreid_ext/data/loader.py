@@ -33,6 +33,9 @@ class TrainLoader:
     processes changes it. An image that cannot be read is replaced by another one of the same identity and listed in the
     batch's `unreadable`.
 
+    Raises:
+        UnreadableImage: nothing could be read in place of an image.
+
     Attributes:
         unreadable: why, by path, for the images that could not be read so far.
 
@@ -70,6 +73,9 @@ class TrainLoader:
         for batch in self._loader:
             for error in batch["unreadable"]:
                 self._report(error)
+            # Here and not where it is read: DataLoader cannot carry this exception over from a worker.
+            if len(batch["images"]) < self.stream.share:
+                raise batch["unreadable"][-1]
             yield _to_device(batch, self.device)
 
     def _report(self, error: UnreadableImage) -> None:
@@ -138,9 +144,10 @@ class _TrainImages(Dataset[Batch]):
                 unreadable.append(error)
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(draw_seed)
+                # torch.manual_seed would seed the GPU's generator, too, which nothing puts back.
+                torch.default_generator.manual_seed(draw_seed)
                 return _item(candidate, self.samples[candidate], self.transform(image), unreadable)
-        raise unreadable[0]
+        return _item(index, self.samples[index], None, unreadable)
 
     def _candidates(self, index: int) -> Iterator[int]:
         """The image itself, the other images of its identity, then its neighbours."""
@@ -172,8 +179,9 @@ def _item(index: int, sample: Sample, image: Tensor | None, unreadable: list[Unr
 
 def _collate(items: list[Batch]) -> Batch:
     readable = [item for item in items if item["image"] is not None]
+    no_images = torch.empty(0, 3, 0, 0, dtype=torch.uint8)
     return {
-        "images": torch.stack([item["image"] for item in readable]) if readable else torch.empty(0, 3, 0, 0),
+        "images": torch.stack([item["image"] for item in readable]) if readable else no_images,
         "targets": torch.tensor([item["sample"].pid for item in readable], dtype=torch.long),
         "camids": torch.tensor([item["sample"].camid for item in readable], dtype=torch.long),
         "indices": torch.tensor([item["index"] for item in readable], dtype=torch.long),

@@ -20,7 +20,9 @@ __all__ = ["OPTIMIZERS", "build_optimizer", "parameter_groups"]
 OPTIMIZERS = Registry("optimizer")
 """Classes called as `Optimizer(parameter groups, lr=..., **SOLVER.OPT_ARGS)`; those of `torch.optim` need no entry."""
 
-_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+_SET_BY_GROUP = ("params", "lr", "weight_decay")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -31,28 +33,34 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         ConfigError: `SOLVER.OPT_ARGS` holds what the optimizer does not take, or there is nothing to train.
     """
     target = _find(cfg.SOLVER.OPT)
-    options = {"lr": cfg.SOLVER.BASE_LR} | parse_options(cfg.SOLVER.OPT_ARGS)
-    known = list(inspect.signature(target).parameters)[1:]
+    options = parse_options(cfg.SOLVER.OPT_ARGS)
+    known = [name for name in inspect.signature(target).parameters if name not in _SET_BY_GROUP]
     for name in options:
         if name not in known:
-            raise ConfigError(f"SOLVER.OPT_ARGS: {cfg.SOLVER.OPT} takes no '{name}', but {', '.join(known)}")
+            raise ConfigError(
+                f"SOLVER.OPT_ARGS cannot hold '{name}': {cfg.SOLVER.OPT} takes {', '.join(known)}; "
+                f"learning rates and weight decays have keys of their own"
+            )
     if cfg.SOLVER.OPT == "SGD":
         options = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} | options
     groups = parameter_groups(cfg, model)
     if not groups:
         raise ConfigError("no parameter of the model is trainable")
-    optimizer: Optimizer = target(groups, **options)
+    optimizer: Optimizer = target(groups, lr=cfg.SOLVER.BASE_LR, **options)
     return optimizer
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
-    """Groups of equal learning rate and weight decay, as FastReID's factors for biases, norms and heads say."""
+    """Groups of equal learning rate and weight decay, as FastReID's factors for biases, norms and heads say.
+
+    A norm's bias is a bias first.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, module, parameter in _trainable(model):
         rate, decay = cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY
         if isinstance(module, _NORMS):
             decay = cfg.SOLVER.WEIGHT_DECAY_NORM
-        elif name.rpartition(".")[2] == "bias":
+        if name.rpartition(".")[2] == "bias":
             rate, decay = rate * cfg.SOLVER.BIAS_LR_FACTOR, cfg.SOLVER.WEIGHT_DECAY_BIAS
         if name.startswith("heads."):
             rate *= cfg.SOLVER.HEADS_LR_FACTOR

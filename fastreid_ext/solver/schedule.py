@@ -61,8 +61,8 @@ def warmup_factor(iteration: int, *, iterations: int, start: float, method: str)
 class WarmupSchedule(LRScheduler):
     """A schedule of epochs with a warm-up of iterations in front; stepped once an iteration.
 
-    Epochs count from the start of training, warm-up included: a rate that is to fall after epoch 40 falls then. (FastReID
-    begins to count when its warm-up has ended.)
+    Epochs count from the start of training, warm-up included: a rate that is to fall after epoch 40 falls then.
+    (FastReID begins to count when its warm-up has ended.)
 
     Args:
         optimizer: its groups' `initial_lr` are the base rates.

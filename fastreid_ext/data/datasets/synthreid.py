@@ -26,10 +26,18 @@ class SynthReID(ReIDDataset):
     Args:
         root: folder of the data sets.
         kind: "person" or "vehicle".
-        num_train_ids, num_test_ids, num_cameras, images_per_camera, num_distractors: see `SynthSpec`.
-        size: height and width; by default 128x64 for people, 96x96 for vehicles.
-        variation: how much cameras and poses differ.
+        num_train_ids: identities to train on.
+        num_test_ids: others to be found.
+        num_cameras: cameras; every identity passes all of them.
+        images_per_camera: images of an identity by one camera; of a test identity the first is a query.
+        num_distractors: images of others in the gallery, as pid 0.
+        size: height and width; by default (128, 64) for people, (96, 96) for vehicles.
+        variation: how much cameras and poses differ, from 0 (one view and light) to 3.
         seed: other seeds have other identities, cameras and places.
+
+    Raises:
+        ValueError: an option with which nothing can be drawn.
+        FileExistsError: there is something else under the data set's name.
     """
 
     layout: ClassVar[str] = "<root>/synthreid/<kind>-<digest>/  bounding_box_train/  query/  bounding_box_test/"
@@ -50,7 +58,6 @@ class SynthReID(ReIDDataset):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        size = tuple(size) if size else (128, 64) if kind == "person" else (96, 96)  # type: ignore[assignment]
         spec = SynthSpec(
             kind=kind,
             num_train_ids=num_train_ids,
@@ -58,10 +65,15 @@ class SynthReID(ReIDDataset):
             num_cameras=num_cameras,
             images_per_camera=images_per_camera,
             num_distractors=num_distractors,
-            size=size,  # type: ignore[arg-type]  # a pair, as above
-            variation=float(variation),
+            size=((128, 64) if kind == "person" else (96, 96)) if size is None else size,
+            variation=variation,
             seed=seed,
         )
-        digest = hashlib.sha256(json.dumps([FORMAT, asdict(spec)], sort_keys=True).encode()).hexdigest()[:10]
-        read_market_layout(self, draw_dataset(root / "synthreid" / f"{kind}-{digest}", spec))
+        read_market_layout(self, draw_dataset(root / "synthreid" / f"{kind}-{_digest(spec)}", spec))
         self.check()
+
+
+def _digest(spec: SynthSpec) -> str:
+    # 1 and 1.0 are the same variation, but not the same text.
+    described = json.dumps([FORMAT, {**asdict(spec), "variation": float(spec.variation)}], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:10]

@@ -31,7 +31,7 @@ class BatchSampler(ABC):
         batches_per_epoch: whole batches in the data, at least one.
 
     Raises:
-        SamplerError: there are no images.
+        SamplerError: there are no images, or a size is not positive.
     """
 
     def __init__(
@@ -39,6 +39,11 @@ class BatchSampler(ABC):
     ) -> None:
         if not len(pids):
             raise SamplerError("there are no training images to sample from")
+        if min(batch_size, num_instances) < 1:
+            raise SamplerError(
+                f"the images of a batch (SOLVER.IMS_PER_BATCH {batch_size}) and of an identity in it "
+                f"(DATALOADER.NUM_INSTANCE {num_instances}) must be at least 1"
+            )
         self.pids = np.asarray(pids, dtype=np.int64)
         self.camids = np.asarray(camids, dtype=np.int64)
         self.batch_size, self.num_instances, self.seed = batch_size, num_instances, seed

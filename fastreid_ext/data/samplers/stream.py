@@ -14,9 +14,9 @@ __all__ = ["BatchStream"]
 class BatchStream:
     """Endless lists of keys `(index, draw seed)`, one list a forward pass of this process.
 
-    A step's batch is split into accumulation passes and each pass over the ranks in contiguous parts, so that identities
-    stay whole. The draw seed of an image follows from seed, iteration and place in the whole batch alone: what
-    augmentation makes of it depends neither on the number of processes nor on that of decoding workers.
+    A step's batch is split into accumulation passes and each pass over the ranks in contiguous parts, so that
+    identities stay whole. The draw seed of an image follows from seed, iteration and place in the whole batch alone:
+    what augmentation makes of it depends neither on the number of processes nor on that of decoding workers.
 
     It serves as `batch_sampler` of a `torch.utils.data.DataLoader`.
 

@@ -9,12 +9,24 @@ from PIL import Image, ImageDraw
 
 from fastreid_ext.data.synth.shapes import Colour, disc, jittered, pick, shaded
 
+__all__ = ["SCENES", "draw_scene"]
+
 WALLS: tuple[Colour, ...] = ((176, 164, 148), (136, 140, 146), (160, 112, 92), (196, 194, 186), (110, 118, 110))
 GROUNDS: tuple[Colour, ...] = ((112, 112, 114), (150, 146, 138), (90, 92, 98), (168, 152, 130))
 
 
 def draw_scene(rng: np.random.Generator, style: str, size: tuple[int, int], horizon: float) -> Image.Image:
-    """Draw a place; `horizon` is the share of the height (of `size`, as width and height) above the ground."""
+    """Draws a place, seen straight on, with grain that is part of it.
+
+    Args:
+        rng: where the walls, windows and trees stand.
+        style: a key of `SCENES`, what is above the ground.
+        size: width and height in pixels.
+        horizon: share of the height above the ground.
+
+    Raises:
+        KeyError: no such style.
+    """
     width, height = size
     scene = Image.new("RGB", size, jittered(pick(rng, WALLS), rng, 10.0))
     draw = ImageDraw.Draw(scene)
@@ -36,13 +48,16 @@ def _ground(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, edg
         step = int(rng.integers(depth // 2, depth))
         for x in range(-2 * width, 3 * width, step):
             draw.line((x, height, (x + width // 2) // 2, edge), fill=line, width=2)
-        for k in (0.15, 0.4, 0.75):
-            draw.line((0, edge + k * depth, width, edge + k * depth), fill=line, width=2)
+        for share in (0.15, 0.4, 0.75):
+            draw.line((0, edge + share * depth, width, edge + share * depth), fill=line, width=2)
     elif kind == "lane":
-        draw.polygon([(0, edge + depth // 3), (width, edge + depth // 2), (width, edge + depth // 2 + 8), (0, edge + depth // 3 + 6)], fill=(208, 206, 196))
+        left, right = edge + depth // 3, edge + depth // 2
+        draw.polygon([(0, left), (width, right), (width, right + 8), (0, left + 6)], fill=(208, 206, 196))
     elif kind == "zebra":
         for x in range(0, 2 * width, depth):
-            draw.polygon([(x, height), (x + depth // 2, height), (x + depth // 4, edge), (x - depth // 4, edge)], fill=(200, 200, 196))
+            near, far = (x, x + depth // 2), (x + depth // 4, x - depth // 4)
+            corners = [(near[0], height), (near[1], height), (far[0], edge), (far[1], edge)]
+            draw.polygon(corners, fill=(200, 200, 196))
     else:
         draw.rectangle((0, edge + depth // 4, width, edge + depth // 3), fill=line)
 
@@ -70,7 +85,8 @@ def _park(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, edge:
         draw.rectangle((x - radius // 10, edge // 3, x + radius // 10, edge), fill=(88, 66, 48))
         for _ in range(5):
             dx, dy = rng.integers(-radius // 2, radius // 2 + 1, 2)
-            disc(draw, (x + int(dx), edge // 3 + int(dy)), radius * 0.7, radius * 0.6, shaded(leaves, float(rng.uniform(0.7, 1.2))))
+            crown = shaded(leaves, float(rng.uniform(0.7, 1.2)))
+            disc(draw, (x + int(dx), edge // 3 + int(dy)), radius * 0.7, radius * 0.6, crown)
 
 
 def _bricks(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, edge: int) -> None:
@@ -116,3 +132,4 @@ SCENES: dict[str, Callable[[ImageDraw.ImageDraw, np.random.Generator, int, int],
     "shops": _shops,
     "hall": _hall,
 }
+"""What can stand above the ground: functions of the pencil, the generator, the width and the horizon in pixels."""

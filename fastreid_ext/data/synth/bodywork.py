@@ -8,10 +8,18 @@ from functools import cached_property
 
 from fastreid_ext.data.synth.shapes import Point
 
+__all__ = ["BODIES", "Body", "Face"]
+
 
 @dataclass(frozen=True)
 class Face:
-    """One strip of the outer skin, between two points of the outline, as wide as the vehicle."""
+    """One strip of the outer skin, between two points of the outline, as wide as the vehicle.
+
+    Attributes:
+        kind: "nose", "bonnet", "screen", "roof", "rear_screen", "boot", "bed" or "tail".
+        start: the point (x, z) of the outline nearer to the nose.
+        end: the point where the next strip begins.
+    """
 
     kind: str
     start: Point
@@ -43,7 +51,17 @@ class Face:
 
 @dataclass(frozen=True)
 class Body:
-    """A kind of vehicle, in vehicle lengths: x towards the nose, z up."""
+    """A kind of vehicle, in vehicle lengths: x towards the nose, z up.
+
+    Attributes:
+        outline: the side's corners from the nose over the roof to the tail, each with the kind of the strip after it.
+        windows: corners of each pane in the side.
+        panel: the part of the side that carries a square sticker: rear, front, lower and upper end.
+        axles: x of the front and the rear wheels.
+        wheel: their radius.
+        half_width: half the width below the belt line.
+        belt: height of the belt line.
+    """
 
     outline: tuple[tuple[str, Point], ...]
     windows: tuple[tuple[Point, ...], ...]
@@ -95,19 +113,32 @@ def _panes(*corners: tuple[float, float, float, float], low: float, high: float)
     return tuple(((a, low), (b, low), (c, high), (d, high)) for a, b, c, d in corners)
 
 
+_BUS_WINDOWS = tuple((0.45 - 0.23 * k, 0.25 - 0.23 * k, 0.25 - 0.23 * k, 0.45 - 0.23 * k) for k in range(4))
+
 BODIES: dict[str, Body] = {
     "saloon": Body(
         outline=(
-            ("nose", (0.49, 0.08)), ("bonnet", (0.485, 0.23)), ("screen", (0.2, 0.275)), ("roof", (0.06, 0.4)),
-            ("rear_screen", (-0.2, 0.4)), ("boot", (-0.34, 0.29)), ("tail", (-0.485, 0.275)), ("end", (-0.49, 0.08)),
+            ("nose", (0.49, 0.08)),
+            ("bonnet", (0.485, 0.23)),
+            ("screen", (0.2, 0.275)),
+            ("roof", (0.06, 0.4)),
+            ("rear_screen", (-0.2, 0.4)),
+            ("boot", (-0.34, 0.29)),
+            ("tail", (-0.485, 0.275)),
+            ("end", (-0.49, 0.08)),
         ),
         windows=_panes((0.17, -0.05, -0.05, 0.06), (-0.07, -0.3, -0.2, -0.07), low=0.285, high=0.385),
         panel=(-0.1, 0.08, 0.14, 0.25),
     ),
     "hatchback": Body(
         outline=(
-            ("nose", (0.46, 0.08)), ("bonnet", (0.455, 0.24)), ("screen", (0.24, 0.29)), ("roof", (0.08, 0.43)),
-            ("rear_screen", (-0.36, 0.42)), ("tail", (-0.45, 0.29)), ("end", (-0.46, 0.08)),
+            ("nose", (0.46, 0.08)),
+            ("bonnet", (0.455, 0.24)),
+            ("screen", (0.24, 0.29)),
+            ("roof", (0.08, 0.43)),
+            ("rear_screen", (-0.36, 0.42)),
+            ("tail", (-0.45, 0.29)),
+            ("end", (-0.46, 0.08)),
         ),
         windows=_panes((0.2, -0.04, -0.04, 0.09), (-0.06, -0.38, -0.33, -0.06), low=0.3, high=0.41),
         panel=(-0.1, 0.1, 0.14, 0.26),
@@ -116,10 +147,17 @@ BODIES: dict[str, Body] = {
     ),
     "suv": Body(
         outline=(
-            ("nose", (0.48, 0.1)), ("bonnet", (0.475, 0.28)), ("screen", (0.24, 0.32)), ("roof", (0.12, 0.48)),
-            ("rear_screen", (-0.42, 0.47)), ("tail", (-0.46, 0.32)), ("end", (-0.47, 0.1)),
+            ("nose", (0.48, 0.1)),
+            ("bonnet", (0.475, 0.28)),
+            ("screen", (0.24, 0.32)),
+            ("roof", (0.12, 0.48)),
+            ("rear_screen", (-0.42, 0.47)),
+            ("tail", (-0.46, 0.32)),
+            ("end", (-0.47, 0.1)),
         ),
-        windows=_panes((0.21, 0.0, 0.0, 0.13), (-0.02, -0.22, -0.22, -0.02), (-0.24, -0.43, -0.4, -0.24), low=0.33, high=0.455),
+        windows=_panes(
+            (0.21, 0.0, 0.0, 0.13), (-0.02, -0.22, -0.22, -0.02), (-0.24, -0.43, -0.4, -0.24), low=0.33, high=0.455
+        ),
         panel=(-0.14, 0.1, 0.15, 0.29),
         wheel=0.1,
         half_width=0.215,
@@ -127,8 +165,12 @@ BODIES: dict[str, Body] = {
     ),
     "van": Body(
         outline=(
-            ("nose", (0.49, 0.09)), ("bonnet", (0.48, 0.26)), ("screen", (0.38, 0.3)), ("roof", (0.26, 0.53)),
-            ("tail", (-0.48, 0.53)), ("end", (-0.49, 0.09)),
+            ("nose", (0.49, 0.09)),
+            ("bonnet", (0.48, 0.26)),
+            ("screen", (0.38, 0.3)),
+            ("roof", (0.26, 0.53)),
+            ("tail", (-0.48, 0.53)),
+            ("end", (-0.49, 0.09)),
         ),
         windows=_panes((0.34, 0.16, 0.16, 0.26), low=0.33, high=0.48),
         panel=(-0.42, 0.06, 0.26, 0.46),
@@ -138,8 +180,14 @@ BODIES: dict[str, Body] = {
     ),
     "pickup": Body(
         outline=(
-            ("nose", (0.49, 0.1)), ("bonnet", (0.485, 0.26)), ("screen", (0.24, 0.3)), ("roof", (0.12, 0.43)),
-            ("rear_screen", (-0.08, 0.43)), ("bed", (-0.12, 0.27)), ("tail", (-0.485, 0.27)), ("end", (-0.49, 0.1)),
+            ("nose", (0.49, 0.1)),
+            ("bonnet", (0.485, 0.26)),
+            ("screen", (0.24, 0.3)),
+            ("roof", (0.12, 0.43)),
+            ("rear_screen", (-0.08, 0.43)),
+            ("bed", (-0.12, 0.27)),
+            ("tail", (-0.485, 0.27)),
+            ("end", (-0.49, 0.1)),
         ),
         windows=_panes((0.2, 0.05, 0.05, 0.12), (0.03, -0.08, -0.06, 0.03), low=0.31, high=0.415),
         panel=(-0.46, -0.42, 0.16, 0.25),
@@ -147,10 +195,14 @@ BODIES: dict[str, Body] = {
     ),
     "bus": Body(
         outline=(
-            ("nose", (0.5, 0.08)), ("screen", (0.5, 0.24)), ("roof", (0.48, 0.47)), ("rear_screen", (-0.49, 0.47)),
-            ("tail", (-0.5, 0.3)), ("end", (-0.5, 0.08)),
+            ("nose", (0.5, 0.08)),
+            ("screen", (0.5, 0.24)),
+            ("roof", (0.48, 0.47)),
+            ("rear_screen", (-0.49, 0.47)),
+            ("tail", (-0.5, 0.3)),
+            ("end", (-0.5, 0.08)),
         ),
-        windows=_panes(*((0.45 - 0.23 * k, 0.25 - 0.23 * k, 0.25 - 0.23 * k, 0.45 - 0.23 * k) for k in range(4)), low=0.27, high=0.41),
+        windows=_panes(*_BUS_WINDOWS, low=0.27, high=0.41),
         panel=(-0.2, 0.2, 0.14, 0.24),
         wheel=0.075,
         half_width=0.17,

@@ -7,17 +7,38 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from fastreid_ext.data.synth.background import SCENES, draw_scene
-from fastreid_ext.data.synth.shapes import Colour, disc, pick, shaded
+from fastreid_ext.data.synth.occluder import OCCLUDERS, draw_occluder
+from fastreid_ext.data.synth.shapes import Colour, pick
 
-OCCLUDERS = ("pole", "box", "bush", "railing")
+__all__ = ["Camera"]
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What stays the same about one camera in all its images."""
+    """What stays the same about one camera in all its images.
+
+    Attributes:
+        yaw: angle from which it sees those who face the place's front, in radians.
+        tilt: how far it looks down, in radians.
+        gain: factors on red, green and blue, its light and its colour cast.
+        saturation: 1 keeps the colours, 0 makes them grey.
+        gamma: exponent of its tone curve.
+        haze: what its darkest black becomes, of 255.
+        blur: radius of its lens' blur in pixels.
+        sharpness: share of the picture's size that it resolves.
+        noise: standard deviation of its sensor's noise, of 255.
+        quality: of its JPEG files.
+        style: a key of `SCENES`, its place.
+        horizon: share of the picture above the ground.
+        scene_seed: draws the place.
+        occluder: a key of `OCCLUDERS`, what stands in its way.
+        occluder_colour: that one's colour.
+        occlusion: share of the images in which it does.
+        variation: how much its images differ from each other.
+    """
 
     yaw: float
     tilt: float
@@ -39,7 +60,13 @@ class Camera:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, position: int, variation: float = 1.0) -> Camera:
-        """Draw a camera; positions follow each other round the place, `variation` scales how far cameras differ."""
+        """Draws a camera.
+
+        Args:
+            rng: all that is by chance.
+            position: number of the camera; successive ones look from sides far from each other.
+            variation: how far cameras differ, 0 for not at all but in their places.
+        """
         styles = tuple(SCENES)
         light = math.exp(0.24 * variation * rng.standard_normal())
         red, green, blue = (light * math.exp(0.13 * variation * value) for value in rng.standard_normal(3))
@@ -58,14 +85,14 @@ class Camera:
             style=styles[(position + int(rng.integers(2))) % len(styles)],
             horizon=float(rng.uniform(0.48, 0.66)),
             scene_seed=int(rng.integers(2**31)),
-            occluder=pick(rng, OCCLUDERS),
+            occluder=pick(rng, tuple(OCCLUDERS)),
             occluder_colour=pick(rng, ((70, 72, 76), (150, 60, 48), (58, 92, 60), (180, 176, 166))),
             occlusion=float(np.clip(0.22 * variation * 2.0 * rng.random(), 0.0, 0.8)),
             variation=variation,
         )
 
     def background(self, rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-        """A piece of this camera's place, `size` as width and height, near to where its subjects pass."""
+        """A piece of this camera's place, `size` as width and height in pixels, near to where its subjects pass."""
         scene = _scene(self, size)
         slack = scene.width - size[0], scene.height - size[1]
         spread = min(1.0, 0.5 * self.variation)
@@ -73,31 +100,12 @@ class Camera:
         return scene.crop((x, y, x + size[0], y + size[1]))
 
     def occlude(self, canvas: Image.Image, rng: np.random.Generator) -> None:
-        """Now and then, something of the place stands in front of the subject."""
-        if rng.random() >= self.occlusion:
-            return
-        draw, (width, height) = ImageDraw.Draw(canvas), canvas.size
-        side, reach = rng.random(), rng.uniform(0.12, 0.3)
-        colour = shaded(self.occluder_colour, float(rng.uniform(0.85, 1.15)))
-        if self.occluder == "pole":
-            draw.rectangle((side * width, 0, (side + 0.1) * width, height), fill=colour)
-            draw.rectangle((side * width, 0, (side + 0.03) * width, height), fill=shaded(colour, 1.3))
-        elif self.occluder == "box":
-            left = width * (side * 0.9 - 0.2)
-            draw.rectangle((left, height * (1.0 - 1.3 * reach), left + 0.45 * width, height), fill=colour)
-            draw.rectangle((left, height * (1.0 - 1.3 * reach), left + 0.45 * width, height * (1.04 - 1.3 * reach)), fill=shaded(colour, 1.25))
-        elif self.occluder == "bush":
-            for x, y, radius in zip(rng.random(7), rng.random(7), rng.uniform(0.08, 0.16, 7), strict=True):
-                leaf = shaded(colour, 0.8 + 0.4 * float(y))
-                disc(draw, ((side * 0.8 + 0.3 * x) * width, height * (1.0 - reach * y)), radius * width, radius * width, leaf)
-        else:
-            for top in (1.0 - reach, 1.0 - reach / 2):
-                draw.rectangle((0, height * top, width, height * (top + 0.025)), fill=colour)
-            for x in range(round(-side * 0.3 * width), width, max(1, round(0.3 * width))):
-                draw.rectangle((x, height * (1.0 - reach), x + 0.03 * width, height), fill=colour)
+        """Now and then draws something of the place in front of the subject, on the canvas."""
+        if rng.random() < self.occlusion:
+            draw_occluder(canvas, rng, self.occluder, self.occluder_colour)
 
     def expose(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Pass an image through light, lens and sensor."""
+        """The image after light, lens and sensor; the given one stays as it is."""
         gain = math.exp(0.1 * self.variation * rng.standard_normal())
         image = image.convert("RGB", self._colour_matrix(gain))
         image = image.point(_tone_curve(self.gamma, self.haze) * 3)

@@ -7,18 +7,19 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from fastreid_ext.data.synth.camera import Camera
-from fastreid_ext.data.synth.render import IDENTITIES, Kind, render
+from fastreid_ext.data.synth.render import IDENTITIES, Identity, Kind, render
 from fastreid_ext.utils.files import write_json
 
 __all__ = ["FORMAT", "SynthSpec", "draw_dataset"]
@@ -29,6 +30,15 @@ FORMAT = 1
 # What a generator is for; with seed and numbers it makes each image independent of all others.
 _IDENTITY, _CAMERA, _IMAGE = range(3)
 
+_LEAST = {
+    "num_train_ids": 1,
+    "num_test_ids": 1,
+    "num_cameras": 2,
+    "images_per_camera": 2,
+    "num_distractors": 0,
+    "seed": 0,
+}
+
 _TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
 
 
@@ -38,16 +48,17 @@ class SynthSpec:
 
     Attributes:
         kind: "person" or "vehicle".
-        num_train_ids, num_test_ids: identities.
+        num_train_ids: identities to train on.
+        num_test_ids: others to be found.
         num_cameras: cameras; every identity passes all of them.
         images_per_camera: images of an identity by one camera; of a test identity the first is a query.
         num_distractors: images in the gallery of others than the test identities, as pid 0.
         size: height and width in pixels.
-        variation: how much cameras and poses differ; 1 is the default difficulty, 0 has one view and light.
+        variation: how much cameras and poses differ, up to 3; 1 is the default difficulty, 0 has one view and light.
         seed: everything follows from it.
 
     Raises:
-        ValueError: a number with which there is nothing to train on or to find.
+        ValueError: a kind that is not drawn, or a number with which there is nothing to train on or to find.
     """
 
     kind: Kind = "person"
@@ -63,12 +74,20 @@ class SynthSpec:
     def __post_init__(self) -> None:
         if self.kind not in IDENTITIES:
             raise ValueError(f"SynthReID draws {' or '.join(IDENTITIES)}, not {self.kind!r}")
-        least = {"num_train_ids": 1, "num_test_ids": 1, "num_cameras": 2, "images_per_camera": 2, "num_distractors": 0}
-        for name, number in least.items():
-            if getattr(self, name) < number:
-                raise ValueError(f"SynthReID's {name} is {getattr(self, name)}; it must be at least {number}")
-        if min(self.size) < 16 or self.variation < 0:
-            raise ValueError("SynthReID's size must be at least 16 pixels each way, and its variation not negative")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"SynthReID's {name} is {value!r}; it must be a whole number of at least {least}")
+        if not isinstance(self.size, tuple) or len(self.size) != 2 or not all(_is_side(side) for side in self.size):
+            raise ValueError(
+                f"SynthReID's size is {self.size!r}; it must be a height and a width of at least 16 pixels: (128, 64)"
+            )
+        if not isinstance(self.variation, int | float) or not 0 <= self.variation <= 3:
+            raise ValueError(f"SynthReID's variation is {self.variation!r}; it must be a number from 0 to 3")
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, int) and side >= 16
 
 
 @dataclass(frozen=True)
@@ -95,21 +114,22 @@ def draw_dataset(root: str | os.PathLike[str], spec: SynthSpec, *, workers: int 
     Args:
         root: the folder to make.
         spec: what to draw.
-        workers: processes; by default one a processor.
+        workers: processes; by default one a processor, and one alone for a small set. With more than one, a script
+            needs the usual `if __name__ == "__main__":`, for they are started anew and import it.
 
     Raises:
         FileExistsError: `root` holds something else.
     """
     root = Path(root)
     described = _describe(spec)
-    if _drawn(root) == described:
-        return root
     if root.exists():
-        raise FileExistsError(f"{root.absolute()} holds something else than the data set to be drawn: remove it")
+        if _drawn(root) == described:
+            return root
+        raise FileExistsError(f"{root.absolute()} holds something else than the data set to be drawn: move it away")
     root.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
-        _draw_all(temporary, spec, workers or os.cpu_count() or 1)
+        _draw_all(temporary, spec, workers)
         write_json(temporary / "synth.json", described)
         temporary.chmod(0o755)
         try:
@@ -135,24 +155,32 @@ def _drawn(root: Path) -> dict[str, object] | None:
     return described
 
 
-def _draw_all(folder: Path, spec: SynthSpec, workers: int) -> None:
+def _draw_all(folder: Path, spec: SynthSpec, workers: int | None) -> None:
     images = list(_images(spec))
     for name in (_TRAIN, _QUERY, _GALLERY):
         (folder / name).mkdir()
     chunks = [images[start : start + 32] for start in range(0, len(images), 32)]
-    workers = min(workers, len(chunks))
+    # To start a process takes as long as to draw some hundred images.
+    workers = min(workers or min(os.cpu_count() or 1, 1 + len(images) // 512), len(chunks))
+    draw = partial(_draw_chunk, spec, str(folder))
     # "spawn": forking a process that already runs torch's threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context) if workers > 1 else nullcontext()
+    pool = ProcessPoolExecutor(workers, context, _end_with_parent) if workers > 1 else nullcontext()
     with pool as executor, tqdm(total=len(images), desc=f"drawing SynthReID ({spec.kind})", unit="image") as bar:
-        tasks = (spec, str(folder))
-        done = (
-            executor.map(_draw_chunk, *zip(*((*tasks, chunk) for chunk in chunks), strict=True))
-            if executor is not None
-            else (_draw_chunk(*tasks, chunk) for chunk in chunks)
-        )
-        for count in done:
+        for count in map(draw, chunks) if executor is None else executor.map(draw, chunks):
             bar.update(count)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, for a killed one cannot stop its workers."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_chunk(spec: SynthSpec, folder: str, images: list[_Image]) -> int:
@@ -177,7 +205,7 @@ def _images(spec: SynthSpec) -> Iterator[_Image]:
 
 
 @lru_cache(maxsize=64)
-def _identity(spec: SynthSpec, person: int):  # type: ignore[no-untyped-def]  # inferred: a person or a vehicle
+def _identity(spec: SynthSpec, person: int) -> Identity:
     return IDENTITIES[spec.kind].sample(np.random.default_rng([spec.seed, _IDENTITY, person]))
 
 

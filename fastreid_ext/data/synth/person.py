@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from fastreid_ext.data.synth.cloth import CLOTH_COLOURS, COLUMNS, Top, top_texture
 from fastreid_ext.data.synth.shapes import Colour, Point, disc, jittered, limb, pick, shaded, wrap
+
+__all__ = ["PersonIdentity", "Pose", "draw_person"]
 
 SKINS: tuple[Colour, ...] = ((236, 196, 170), (218, 172, 136), (176, 124, 88), (118, 78, 56))
 HAIRS: tuple[Colour, ...] = ((28, 24, 24), (72, 48, 32), (132, 90, 52), (206, 170, 104), (150, 148, 146))
@@ -21,7 +24,15 @@ CHIN, SHOULDER, ELBOW, WRIST, HIP, KNEE, ANKLE = 0.13, 0.165, 0.33, 0.475, 0.49,
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person stands in the picture: turned by `yaw` (0 faces the camera), at a moment of the step."""
+    """How a person stands in the picture.
+
+    Attributes:
+        yaw: turn in radians, 0 faces the camera.
+        step: swing of the legs in radians.
+        arms: swing of the arms in radians.
+        feet: the point of the picture between the feet, in pixels.
+        height: from crown to ground, in pixels.
+    """
 
     yaw: float
     step: float
@@ -32,7 +43,25 @@ class Pose:
 
 @dataclass(frozen=True)
 class PersonIdentity:
-    """What stays the same about one person in all pictures."""
+    """What stays the same about one person in all pictures.
+
+    Attributes:
+        build: factor on the width of the body.
+        skin: colour of face, hands and bare limbs.
+        hair: its colour.
+        hair_style: "short", "long", "bun" or "bald".
+        hat: its colour, if there is one.
+        top: what the upper body wears, with the straps of a bag.
+        sleeves: their colour.
+        long_sleeves: whether they reach the wrists.
+        hem: where the upper garment ends, as a share of the height from the crown.
+        lower: "trousers", "shorts" or "skirt".
+        lower_colour: its colour.
+        shoes: their colour.
+        bag: "none", "backpack", "shoulder" or "hand".
+        bag_colour: its colour.
+        bag_side: -1 for the right, 1 for the left.
+    """
 
     build: float
     skin: Colour
@@ -52,7 +81,7 @@ class PersonIdentity:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> PersonIdentity:
-        """Draw a person; colours come from a short list, so that people share them."""
+        """Draws lots for a person; colours come from a short list, so that people share them."""
         bag = pick(rng, ("none", "backpack", "shoulder", "hand"), (3.5, 2.5, 2.0, 2.0))
         bag_colour = jittered(CLOTH_COLOURS[pick(rng, ("black", "red", "blue", "beige", "green", "yellow"))], rng)
         top = Top.sample(rng)
@@ -82,7 +111,7 @@ class PersonIdentity:
 
 
 def draw_person(canvas: Image.Image, identity: PersonIdentity, pose: Pose) -> None:
-    """Draw a person on the canvas, far parts first."""
+    """Paints a person on the canvas, far parts first."""
     figure = _Figure(canvas, identity, pose)
     for _, paint in sorted(figure.parts(), key=lambda part: part[0]):
         paint()
@@ -103,8 +132,8 @@ class _Figure:
         parts: list[tuple[float, Callable[[], None]]] = [(0.0, self._torso), (0.02, self._head)]
         for side in (-1, 1):
             nearness = self._near(0.1 * side, 0.0)
-            parts.append((nearness - 0.2, lambda side=side: self._leg(side)))  # type: ignore[misc]
-            parts.append((nearness + 0.001, lambda side=side: self._arm(side)))  # type: ignore[misc]
+            parts.append((nearness - 0.2, partial(self._leg, side)))
+            parts.append((nearness + 0.001, partial(self._arm, side)))
         if who.lower == "skirt":
             parts.append((-0.01, self._skirt))
         if who.bag == "backpack":
@@ -162,9 +191,8 @@ class _Figure:
 
     def _torso(self) -> None:
         rows = max(4, round((self.who.hem - SHOULDER + 0.025) * self.scale))
-        outline = np.interp(
-            np.arange(rows) / (rows - 1), (0.0, 0.04, 0.12, 0.6, 1.0), (0.4, 0.72, 1.0, 0.82, 0.92 + 0.1 * (self.who.hem > 0.6))
-        )
+        hips = 0.92 + 0.1 * (self.who.hem > 0.6)
+        outline = np.interp(np.arange(rows) / (rows - 1), (0.0, 0.04, 0.12, 0.6, 1.0), (0.4, 0.72, 1.0, 0.82, hips))
         neck = self._at(0.0, CHIN)
         limb(self.draw, neck, self._at(0.0, SHOULDER), (0.03 * self.scale,) * 2, shaded(self.who.skin, 0.85))
         x, y = self._at(0.0, SHOULDER - 0.025)

@@ -13,16 +13,28 @@ from fastreid_ext.data.synth.person import PersonIdentity, Pose, draw_person
 from fastreid_ext.data.synth.shapes import disc
 from fastreid_ext.data.synth.vehicle import VehicleIdentity, View, draw_vehicle
 
+__all__ = ["IDENTITIES", "Identity", "Kind", "render"]
+
 Kind = Literal["person", "vehicle"]
 Identity = PersonIdentity | VehicleIdentity
-IDENTITIES: dict[str, type[PersonIdentity] | type[VehicleIdentity]] = {"person": PersonIdentity, "vehicle": VehicleIdentity}
+IDENTITIES: dict[str, type[PersonIdentity] | type[VehicleIdentity]] = {
+    "person": PersonIdentity,
+    "vehicle": VehicleIdentity,
+}
 
 # Everything is drawn this many times too large and then averaged, which smooths the edges.
 OVERSAMPLING = 2
 
 
 def render(identity: Identity, camera: Camera, rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Draw one image of `size` (height, width); all that happens by chance comes from `rng`."""
+    """Draws one image; all that happens by chance comes from `rng`.
+
+    Args:
+        identity: who is seen.
+        camera: by what.
+        rng: pose, place, light and noise of this moment.
+        size: height and width in pixels.
+    """
     height, width = size
     canvas = camera.background(rng, (width * OVERSAMPLING, height * OVERSAMPLING))
     if isinstance(identity, PersonIdentity):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+__all__ = ["Colour", "Pixels", "Point", "disc", "jittered", "limb", "pick", "shaded", "wrap"]
+
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 Pixels = NDArray[np.uint8]
+Option = TypeVar("Option")
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
@@ -27,7 +30,7 @@ def jittered(colour: Colour, rng: np.random.Generator, spread: float = 7.0) -> C
     return red, green, blue
 
 
-def pick(rng: np.random.Generator, options: Sequence[Any], weights: Sequence[float] | None = None) -> Any:
+def pick(rng: np.random.Generator, options: Sequence[Option], weights: Sequence[float] | None = None) -> Option:
     """One of the options, with the given weights, by a single uniform draw."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
@@ -61,10 +64,18 @@ def wrap(
     half_widths: NDArray[np.float64],
     yaw: float,
 ) -> None:
-    """Paste a texture that goes round an upright body, as seen from one side, with the light from the upper left.
+    """Pastes a texture that goes round an upright body, as seen from one side, with the light from the upper left.
 
-    Shape: texture (rows, columns, 3), where the columns run from the back over one side and the front to the back again;
-    half_widths (height of the body in pixels,).
+    Args:
+        canvas: what to paste on.
+        texture: its columns run from the back over one side and the front to the back again.
+        centre_x: the body's axis in pixels.
+        top: its upper end in pixels.
+        half_widths: half the width of each line of pixels.
+        yaw: the body's turn in radians, 0 shows its front.
+
+    Shape:
+        texture: (rows, columns, 3). half_widths: (height of the body in pixels,).
     """
     reach = math.ceil(float(half_widths.max()))
     offset = np.arange(-reach, reach + 1) / np.maximum(half_widths, 0.5)[:, None]

@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 from fastreid_ext.data.synth.bodywork import BODIES, Body, Face
 from fastreid_ext.data.synth.shapes import Colour, Point, jittered, pick, shaded
 
+__all__ = ["VehicleIdentity", "View", "draw_vehicle"]
+
 PAINTS: dict[str, Colour] = {
     "white": (232, 232, 228),
     "silver": (176, 180, 184),
@@ -29,7 +31,14 @@ Spot = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """From where a vehicle is seen: `yaw` 0 shows its front, `tilt` is the camera's height as an angle."""
+    """From where a vehicle is seen, and where in the picture.
+
+    Attributes:
+        yaw: its turn in radians, 0 shows its front.
+        tilt: how far the camera looks down on it, in radians.
+        centre: the point of the picture where its middle is, in pixels.
+        length: its length seen from the side, in pixels.
+    """
 
     yaw: float
     tilt: float
@@ -39,7 +48,22 @@ class View:
 
 @dataclass(frozen=True)
 class VehicleIdentity:
-    """What stays the same about one vehicle in all pictures."""
+    """What stays the same about one vehicle in all pictures.
+
+    Attributes:
+        body: a key of `BODIES`.
+        stretch: factor on the body's length.
+        paint: its colour.
+        roof: colour of roof and pillars, for one in four another than the paint.
+        tint: factor on the brightness of the glass.
+        stripe: "none", "belt", "sill", "bonnet" or "half", where a stripe is.
+        stripe_colour: its colour.
+        sticker: "none", "round", "square", "tail" or "bonnet", its form or place.
+        sticker_colour: its colour.
+        load: "none", "rails", "box" or "sign", what is on the roof.
+        load_colour: its colour.
+        hub: colour of the wheels.
+    """
 
     body: str
     stretch: float
@@ -56,7 +80,7 @@ class VehicleIdentity:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> VehicleIdentity:
-        """Draw a vehicle; paints and bodies are few, so that vehicles share them and differ in their marks."""
+        """Draws lots for a vehicle; paints and bodies are few: vehicles share them and differ in their marks."""
         paint_name = pick(rng, tuple(PAINTS), (4, 3, 2, 3, 1.5, 1.5, 0.8, 0.8))
         paint = jittered(PAINTS[paint_name], rng, 5.0)
         marks = tuple(name for name in PAINTS if name not in (paint_name, "silver"))
@@ -78,7 +102,7 @@ class VehicleIdentity:
 
 
 def draw_vehicle(canvas: Image.Image, identity: VehicleIdentity, view: View) -> None:
-    """Draw a vehicle on the canvas, far parts first."""
+    """Paints a vehicle on the canvas, far parts first."""
     _Model(canvas, identity, view).paint()
 
 
@@ -172,18 +196,21 @@ class _Model:
         bands = {"belt": (0.235, 0.275), "sill": (0.1, 0.15), "half": (0.085, 0.18)}
         if who.stripe in bands:
             low, high = bands[who.stripe]
-            self._flat(side, ((-0.485, low), (0.48, low), (0.48, high), (-0.485, high)), shaded(who.stripe_colour, light))
+            self._pane(side, (-0.485, 0.48, low, high), shaded(who.stripe_colour, light))
         if who.sticker == "round":
             self._disc((-0.02, side * body.half_width, 0.2), 0.062, shaded(who.sticker_colour, light))
         elif who.sticker == "square":
-            left, right, low, high = body.panel
-            self._flat(side, ((left, low), (right, low), (right, high), (left, high)), shaded(who.sticker_colour, light))
+            self._pane(side, body.panel, shaded(who.sticker_colour, light))
         for x in body.axles:
             self._disc((x, side * body.half_width, body.wheel), body.wheel, TYRE)
             self._disc((x, side * body.half_width, body.wheel), body.wheel * 0.6, who.hub)
 
     def _flat(self, side: int, outline: Sequence[Point], colour: Colour) -> None:
         self._polygon([(x, side * self.body.half_width_at(z), z) for x, z in outline], colour)
+
+    def _pane(self, side: int, edges: tuple[float, float, float, float], colour: Colour) -> None:
+        rear, front, low, high = edges
+        self._flat(side, ((rear, low), (front, low), (front, high), (rear, high)), colour)
 
     def _load(self) -> None:
         (front, rear), z = self.body.roof_span, self.body.height
@@ -193,15 +220,20 @@ class _Model:
         elif self.who.load == "sign":
             self._block(middle - 0.03, middle + 0.03, 0.07, z, z + 0.05)
         elif self.who.load == "rails":
+            low, high = z + 0.03, z + 0.045
             for y in (-0.13, 0.13):
-                self._polygon([(rear, y, z + 0.03), (front, y, z + 0.03), (front, y, z + 0.045), (rear, y, z + 0.045)], TYRE)
+                self._polygon([(rear, y, low), (front, y, low), (front, y, high), (rear, y, high)], TYRE)
             for x in (rear + 0.04, middle, front - 0.04):
-                self._polygon([(x, -0.13, z + 0.03), (x, 0.13, z + 0.03), (x + 0.02, 0.13, z + 0.03), (x + 0.02, -0.13, z + 0.03)], self.who.load_colour)
+                end = x + 0.02
+                bar = [(x, -0.13, low), (x, 0.13, low), (end, 0.13, low), (end, -0.13, low)]
+                self._polygon(bar, self.who.load_colour)
 
     def _block(self, rear: float, front: float, half: float, low: float, high: float) -> None:
         colour = self.who.load_colour
         end = front if self.cos > 0.0 else rear
         side = half if self.sin > 0.0 else -half
-        self._polygon([(end, -half, low), (end, half, low), (end, half, high), (end, -half, high)], shaded(colour, 0.75))
-        self._polygon([(rear, side, low), (front, side, low), (front, side, high), (rear, side, high)], shaded(colour, 0.88))
-        self._polygon([(rear, -half, high), (front, -half, high), (front, half, high), (rear, half, high)], colour)
+        across = [(end, -half, low), (end, half, low), (end, half, high), (end, -half, high)]
+        along = [(rear, side, low), (front, side, low), (front, side, high), (rear, side, high)]
+        lid = [(rear, -half, high), (front, -half, high), (front, half, high), (rear, half, high)]
+        for corners, light in ((across, 0.75), (along, 0.88), (lid, 1.0)):
+            self._polygon(corners, shaded(colour, light))

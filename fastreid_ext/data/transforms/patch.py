@@ -14,9 +14,9 @@ __all__ = ["RandomPatch"]
 class RandomPatch(nn.Module):
     """Pastes a patch of an earlier image (OSNet's augmentation: Zhou et al., ICCV 2019).
 
-    Each image gives a patch to a pool. Once the pool is large enough, an image gets, with probability `p`, a patch of it,
-    turned upside down and mirrored at random. The pool is of the process: what an image gets depends on which images the
-    same worker has seen, and a resumed run starts with an empty one.
+    Each image gives a patch to a pool. Once the pool is large enough, an image gets, with probability `p`, a patch of
+    it, turned upside down and mirrored at random. The pool is of the process: what an image gets depends on which
+    images the same worker has seen, and a resumed run starts with an empty one.
 
     Args:
         p: probability of a patch.

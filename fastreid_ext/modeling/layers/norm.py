@@ -45,8 +45,10 @@ NORMS.register("BN", source="Ioffe & Szegedy 2015")(nn.BatchNorm2d)
 
 
 @NORMS.register("syncBN", source="Peng et al. 2018")
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """Batch norm over the batches of all processes, on GPUs by torch's kernels and on CPUs as well.
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes, on GPUs and CPUs.
+
+    torch's own class works on GPUs only, and DistributedDataParallel refuses it elsewhere.
 
     Shape:
         x: (B, C, ...); B may differ between processes.
@@ -54,11 +56,8 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu" and get_world_size() > 1:
-            return self._forward_on_cpu(x)
-        return super().forward(x)
-
-    def _forward_on_cpu(self, x: Tensor) -> Tensor:
+        if not self.training or get_world_size() == 1:
+            return super().forward(x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         values = x.to(self.weight.dtype)
