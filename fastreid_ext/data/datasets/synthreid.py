@@ -32,7 +32,7 @@ class SynthReID(ReIDDataset):
         images_per_camera: images of an identity by one camera; of a test identity the first is a query.
         num_distractors: images of others in the gallery, as pid 0.
         size: height and width; by default (128, 64) for people, (96, 96) for vehicles.
-        variation: how much cameras and poses differ, from 0 (one view and light) to 3.
+        variation: how much cameras and poses differ, from 0 (one side and light) to 3.
         seed: other seeds have other identities, cameras and places.
 
     Raises:

@@ -65,7 +65,7 @@ class Camera:
         Args:
             rng: all that is by chance.
             position: number of the camera; successive ones look from sides far from each other.
-            variation: how far cameras differ, 0 for not at all but in their places.
+            variation: how far cameras differ; with 0, only in their places and heights.
         """
         styles = tuple(SCENES)
         light = math.exp(0.24 * variation * rng.standard_normal())

@@ -54,7 +54,8 @@ class SynthSpec:
         images_per_camera: images of an identity by one camera; of a test identity the first is a query.
         num_distractors: images in the gallery of others than the test identities, as pid 0.
         size: height and width in pixels.
-        variation: how much cameras and poses differ, up to 3; 1 is the default difficulty, 0 has one view and light.
+        variation: how much cameras and poses differ, up to 3; 1 is the default difficulty; with 0, light
+            and side are the same, places and the heights of cameras still differ.
         seed: everything follows from it.
 
     Raises:
