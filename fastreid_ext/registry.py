@@ -71,7 +71,7 @@ class Registry:
             for spelling in (key, *entry.aliases):
                 self._refuse_duplicate(spelling, target)
             self._entries[key] = entry
-            self._names.update({spelling: key for spelling in (key, *entry.aliases)})
+            self._names.update(dict.fromkeys((key, *entry.aliases), key))
             return target
 
         return decorate

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"functional", "registry", "utils", "projects", "__init__"}
 MIDDLE = {"data", "modeling", "solver"}
 ALLOWED = {
-    **{name: BASE for name in BASE},
+    **dict.fromkeys(BASE, BASE),
     "config": BASE | {"config"},
     **{name: BASE | {"config", name} for name in MIDDLE},
     # What is evaluated is a model on data; neither of them knows of evaluation.
@@ -68,7 +68,9 @@ def test_package_list_is_the_tree() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     listed = set(setup["options"]["packages"].split())
-    tree = {".".join(path.parent.relative_to(ROOT).parts) for path in files("fastreid_ext") if path.name == "__init__.py"}
+    tree = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in files("fastreid_ext") if path.name == "__init__.py"
+    }
     for path in files("projects"):
         if path.name == "__init__.py":
             tree.add("fastreid_ext." + ".".join(path.parent.relative_to(ROOT).parts))

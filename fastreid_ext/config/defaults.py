@@ -5,7 +5,7 @@ Names, defaults and meanings are FastReID's where FastReID has the key. Keys mar
 
 from __future__ import annotations
 
-from fastreid_ext.config.node import CfgNode as CN
+from fastreid_ext.config.node import CfgNode
 
 __all__ = ["defaults"]
 
@@ -13,9 +13,9 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def defaults() -> CN:
+def defaults() -> CfgNode:
     """A new copy of the default config, without any project's keys."""
-    cfg = CN()
+    cfg = CfgNode()
     # Projects to load, such as ["msinet"]; their parts and keys exist only then (new).
     cfg.PROJECTS = []
     # Everything random follows from it: initial weights, batches, augmentation (new).
@@ -24,7 +24,7 @@ def defaults() -> CN:
     # Lets cuDNN time its algorithms and take the quickest; runs then differ in the last bits.
     cfg.CUDNN_BENCHMARK = False
     cfg.MODEL = _model()
-    cfg.KD = CN({"MODEL_CONFIG": [], "MODEL_WEIGHTS": [], "EMA": CN({"ENABLED": False, "MOMENTUM": 0.999})})
+    cfg.KD = CfgNode({"MODEL_CONFIG": [], "MODEL_WEIGHTS": [], "EMA": CfgNode({"ENABLED": False, "MOMENTUM": 0.999})})
     cfg.INPUT = _input()
     cfg.DATASETS = _datasets()
     cfg.DATALOADER = _dataloader()
@@ -33,8 +33,8 @@ def defaults() -> CN:
     return cfg
 
 
-def _model() -> CN:
-    model = CN()
+def _model() -> CfgNode:
+    model = CfgNode()
     # "auto" takes the GPU when there is one (new; FastReID's default is "cuda").
     model.DEVICE = "auto"
     model.META_ARCHITECTURE = "Baseline"
@@ -56,8 +56,8 @@ def _model() -> CN:
     return model
 
 
-def _backbone() -> CN:
-    backbone = CN()
+def _backbone() -> CfgNode:
+    backbone = CfgNode()
     backbone.NAME = "build_resnet_backbone"
     # Variant within a family: "50x" for ResNet, "x1_0" for OSNet, "121" for DenseNet.
     backbone.DEPTH = "50x"
@@ -71,6 +71,8 @@ def _backbone() -> CN:
     backbone.WITH_AIN = False
     backbone.WITH_SE = False
     backbone.WITH_NL = False
+    # Inner channels of non-local blocks: 0 for half of the outer ones, 1 for FastReID's published weights (new).
+    backbone.NON_LOCAL_CHANNELS = 0
     backbone.SIE_COE = 3.0
     backbone.STRIDE_SIZE = (16, 16)
     backbone.DROP_PATH_RATIO = 0.1
@@ -82,8 +84,8 @@ def _backbone() -> CN:
     return backbone
 
 
-def _heads() -> CN:
-    heads = CN()
+def _heads() -> CfgNode:
+    heads = CfgNode()
     heads.NAME = "EmbeddingHead"
     heads.NORM = "BN"
     # 0 takes the number of identities in the training data.
@@ -100,46 +102,46 @@ def _heads() -> CN:
     return heads
 
 
-def _losses() -> CN:
-    losses = CN()
+def _losses() -> CfgNode:
+    losses = CfgNode()
     # Registered losses, or "pml:<Class>:key=value,..." for one of pytorch-metric-learning.
     losses.NAME = ("CrossEntropyLoss",)
     # EPSILON -1 smooths each sample by ALPHA times its own predicted probability.
-    losses.CE = CN({"EPSILON": 0.0, "ALPHA": 0.2, "SCALE": 1.0})
-    losses.FL = CN({"ALPHA": 0.25, "GAMMA": 2.0, "SCALE": 1.0})
+    losses.CE = CfgNode({"EPSILON": 0.0, "ALPHA": 0.2, "SCALE": 1.0})
+    losses.FL = CfgNode({"ALPHA": 0.25, "GAMMA": 2.0, "SCALE": 1.0})
     # HARD_MINING False weights all triplets softly; MARGIN 0 takes the soft margin.
-    losses.TRI = CN({"MARGIN": 0.3, "NORM_FEAT": False, "HARD_MINING": False, "SCALE": 1.0})
+    losses.TRI = CfgNode({"MARGIN": 0.3, "NORM_FEAT": False, "HARD_MINING": False, "SCALE": 1.0})
     # Every positive against every negative of an anchor (new).
-    losses.TRI_ALL = CN({"MARGIN": 0.3, "NORM_FEAT": False, "SCALE": 1.0})
-    losses.CIRCLE = CN({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
-    losses.COSFACE = CN({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
+    losses.TRI_ALL = CfgNode({"MARGIN": 0.3, "NORM_FEAT": False, "SCALE": 1.0})
+    losses.CIRCLE = CfgNode({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
+    losses.COSFACE = CfgNode({"MARGIN": 0.25, "GAMMA": 128.0, "SCALE": 1.0})
     return losses
 
 
-def _input() -> CN:
-    inputs = CN()
+def _input() -> CfgNode:
+    inputs = CfgNode()
     # Height, width.
     inputs.SIZE_TRAIN = [256, 128]
     inputs.SIZE_TEST = [256, 128]
-    inputs.CROP = CN({"ENABLED": False, "SIZE": [224, 224], "SCALE": [0.16, 1.0], "RATIO": [3.0 / 4.0, 4.0 / 3.0]})
-    inputs.FLIP = CN({"ENABLED": False, "PROB": 0.5})
-    inputs.PADDING = CN({"ENABLED": False, "MODE": "constant", "SIZE": 10})
-    inputs.CJ = CN(
+    inputs.CROP = CfgNode({"ENABLED": False, "SIZE": [224, 224], "SCALE": [0.16, 1.0], "RATIO": [3.0 / 4.0, 4.0 / 3.0]})
+    inputs.FLIP = CfgNode({"ENABLED": False, "PROB": 0.5})
+    inputs.PADDING = CfgNode({"ENABLED": False, "MODE": "constant", "SIZE": 10})
+    inputs.CJ = CfgNode(
         {"ENABLED": False, "PROB": 0.5, "BRIGHTNESS": 0.15, "CONTRAST": 0.15, "SATURATION": 0.1, "HUE": 0.1}
     )
-    inputs.AFFINE = CN({"ENABLED": False})
-    inputs.AUTOAUG = CN({"ENABLED": False, "PROB": 0.0})
-    inputs.AUGMIX = CN({"ENABLED": False, "PROB": 0.0})
+    inputs.AFFINE = CfgNode({"ENABLED": False})
+    inputs.AUTOAUG = CfgNode({"ENABLED": False, "PROB": 0.0})
+    inputs.AUGMIX = CfgNode({"ENABLED": False, "PROB": 0.0})
     # VALUE is the RGB colour, 0-255, of the erased rectangle.
-    inputs.REA = CN({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN)})
-    inputs.RPT = CN({"ENABLED": False, "PROB": 0.5})
+    inputs.REA = CfgNode({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN)})
+    inputs.RPT = CfgNode({"ENABLED": False, "PROB": 0.5})
     # Further registered transforms, such as your own, behind those above (new).
     inputs.TRANSFORMS = []
     return inputs
 
 
-def _datasets() -> CN:
-    datasets = CN()
+def _datasets() -> CfgNode:
+    datasets = CfgNode()
     # Registered data sets, with options as "SynthReID:kind=vehicle,seed=3" or "MarketLayout:/path/to/folder".
     datasets.NAMES = ("SynthReID",)
     datasets.TESTS = ("SynthReID",)
@@ -150,8 +152,8 @@ def _datasets() -> CN:
     return datasets
 
 
-def _dataloader() -> CN:
-    loader = CN()
+def _dataloader() -> CfgNode:
+    loader = CfgNode()
     loader.SAMPLER_TRAIN = "TrainingSampler"
     # Images of an identity in a batch, for the identity samplers.
     loader.NUM_INSTANCE = 4
@@ -161,10 +163,10 @@ def _dataloader() -> CN:
     return loader
 
 
-def _solver() -> CN:
-    solver = CN()
+def _solver() -> CfgNode:
+    solver = CfgNode()
     # DTYPE "auto": bfloat16 where the GPU has it, else float16; float32 on a CPU (new).
-    solver.AMP = CN({"ENABLED": False, "DTYPE": "auto"})
+    solver.AMP = CfgNode({"ENABLED": False, "DTYPE": "auto"})
     # SGD, Adam, AdamW, ...: any class of torch.optim, or a registered one.
     solver.OPT = "Adam"
     # More arguments of the optimizer as ["betas=(0.9, 0.99)"] (new).
@@ -199,16 +201,16 @@ def _solver() -> CN:
     solver.IMS_PER_BATCH = 64
     # Forward passes an optimizer step (new).
     solver.ACCUMULATION_STEPS = 1
-    solver.CLIP_GRADIENTS = CN({"ENABLED": False, "CLIP_TYPE": "norm", "CLIP_VALUE": 5.0, "NORM_TYPE": 2.0})
+    solver.CLIP_GRADIENTS = CfgNode({"ENABLED": False, "CLIP_TYPE": "norm", "CLIP_VALUE": 5.0, "NORM_TYPE": 2.0})
     # For distributed training in which some weights get no gradient, such as a classifier without its loss (new).
     solver.FIND_UNUSED_PARAMETERS = False
     # Moving average of the weights, used for evaluation and saved as the model (new).
-    solver.EMA = CN({"ENABLED": False, "MOMENTUM": 0.999})
+    solver.EMA = CfgNode({"ENABLED": False, "MOMENTUM": 0.999})
     return solver
 
 
-def _test() -> CN:
-    test = CN()
+def _test() -> CfgNode:
+    test = CfgNode()
     # Epochs between evaluations; 0 evaluates at the end only.
     test.EVAL_PERIOD = 20
     # Also evaluate the untrained model (new).
@@ -221,9 +223,9 @@ def _test() -> CN:
     test.BEST_METRIC = "mAP"
     # Leave unreadable images out of the evaluation instead of failing at its end (new).
     test.SKIP_UNREADABLE = False
-    test.ROC = CN({"ENABLED": False})
-    test.FLIP = CN({"ENABLED": False})
-    test.AQE = CN({"ENABLED": False, "ALPHA": 3.0, "QE_TIME": 1, "QE_K": 5})
-    test.RERANK = CN({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3})
-    test.PRECISE_BN = CN({"ENABLED": False, "DATASET": "Market1501", "NUM_ITER": 300})
+    test.ROC = CfgNode({"ENABLED": False})
+    test.FLIP = CfgNode({"ENABLED": False})
+    test.AQE = CfgNode({"ENABLED": False, "ALPHA": 3.0, "QE_TIME": 1, "QE_K": 5})
+    test.RERANK = CfgNode({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3})
+    test.PRECISE_BN = CfgNode({"ENABLED": False, "DATASET": "Market1501", "NUM_ITER": 300})
     return test

@@ -71,10 +71,7 @@ class CfgNode(_YacsNode):  # type: ignore[misc]  # yacs has no types
         last = key.rpartition(".")[2]
         matches += [leaf for leaf in known if leaf.rpartition(".")[2] == last and leaf not in matches][:3]
         hint = f" Did you mean {' or '.join(matches)}?" if matches else ""
-        return (
-            f"unknown config key {key} in {source}.{hint} "
-            f"If it is a project's key, name the project in PROJECTS."
-        )
+        return f"unknown config key {key} in {source}.{hint} If it is a project's key, name the project in PROJECTS."
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

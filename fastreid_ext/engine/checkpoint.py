@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Checkpointer", "CheckpointError", "KeyReport", "load_weights", "read_checkpoint"]
+__all__ = ["CheckpointError", "Checkpointer", "KeyReport", "load_weights", "read_checkpoint"]
 
 # Classifiers and losses: their shape follows the training data, and no feature depends on them.
 _TRAINING_ONLY = re.compile(r"(heads\.(\w+\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 __all__ = ["launch"]
 
@@ -36,7 +36,8 @@ def launch(
         main: importable, as it is sent to other processes by name.
         args: picklable.
         num_processes: on this machine.
-        num_machines, machine_rank: how many machines take part, and which one this is.
+        num_machines: how many machines take part.
+        machine_rank: which one this is.
         dist_url: `tcp://host:port` of machine 0; "auto" finds a free port when there is one machine.
         device: `MODEL.DEVICE`.
 
@@ -59,7 +60,9 @@ def launch(
             raise ValueError("several machines need --dist-url tcp://<host of machine 0>:<port>")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     first_rank = machine_rank * num_processes
-    mp.spawn(_worker, (main, args, world_size, first_rank, dist_url, on_gpu), nprocs=num_processes, join=True)
+    spawn(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        _worker, (main, args, world_size, first_rank, dist_url, on_gpu), nprocs=num_processes, join=True
+    )
 
 
 def _worker(

@@ -1,9 +1,9 @@
 """The training loop: `TrainerBase` loops, `SimpleTrainer` and `AMPTrainer` step.
 
-    for iteration in range(start, end):
-        hooks.before_step()
-        trainer.run_step()          # batch -> losses -> gradients -> optimizer
-        hooks.after_step()
+for iteration in range(start, end):
+    hooks.before_step()
+    trainer.run_step()          # batch -> losses -> gradients -> optimizer
+    hooks.after_step()
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class SimpleTrainer(TrainerBase):
         if self._batches is None:
             self._batches = iter(self.loader)
         self.optimizer.zero_grad(set_to_none=True)
-        started, data_time, totals = time.perf_counter(), 0.0, {}
+        started, data_time = time.perf_counter(), 0.0
+        totals: dict[str, float] = {}
         for part in range(self.accumulation_steps):
             wait = time.perf_counter()
             batch = next(self._batches)
@@ -224,7 +225,7 @@ def _read_later(losses: dict[str, Tensor]) -> Callable[[], dict[str, float]]:
         return lambda: dict(zip(losses, stacked.tolist(), strict=True))
     host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
     host.copy_(stacked, non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     copied.record()
 
     def read() -> dict[str, float]:

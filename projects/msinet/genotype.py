@@ -36,7 +36,7 @@ def parse_genotype(genotype: str) -> str:
             )
     if len(genotype) != GENOTYPE_LENGTH:
         raise ValueError(
-            f"genotype {genotype!r} has {len(genotype)} letters; it needs {GENOTYPE_LENGTH}, two for each of six cells. "
+            f"genotype {genotype!r} has {len(genotype)} letters; it needs {GENOTYPE_LENGTH}, two a cell. "
             f"Presets: {', '.join(PRESETS)}"
         )
     return genotype

@@ -10,7 +10,7 @@ from fastreid_ext.registry import Registry
 __all__ = ["INTERACTIONS", "ChannelGate", "CrossAttention", "Exchange", "NoInteraction"]
 
 INTERACTIONS = Registry("MSINet interaction")
-"""Modules under their genotype letter, built as `Interaction(channels)`: `(x1, x2) -> (y1, y2)`, each `(B, C, h, w)`."""
+"""Modules by genotype letter, called as `Interaction(channels)`: `(x1, x2) -> (y1, y2)`, each `(B, C, h, w)`."""
 
 _SOURCE = "Gu et al. 2023, section 3.2"
 

@@ -79,7 +79,7 @@ def test_project_keys_exist_only_with_the_project() -> None:
         load_config("", ["MODEL.MSINET.GENOTYPE", "MSINet-S"])
     cfg = load_config("", ["PROJECTS", "['msinet']", "MODEL.MSINET.GENOTYPE", "MSINet-S"])
     assert cfg.PROJECTS == ["msinet"] and cfg.MODEL.MSINET.GENOTYPE == "MSINet-S"
-    with pytest.raises(RegistryError, match="unknown project 'msinett' in PROJECTS. Did you mean msinet"):
+    with pytest.raises(RegistryError, match=r"unknown project 'msinett' in PROJECTS. Did you mean msinet"):
         load_config("", ["PROJECTS", "['msinett']"])
 
 

@@ -120,11 +120,11 @@ def test_an_image_depends_on_no_other_image(tiny: Path, tmp_path: Path) -> None:
 
 def test_the_global_random_states_are_neither_used_nor_changed(tiny: Path, tmp_path: Path) -> None:
     random.seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     torch.manual_seed(5)
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index,union-attr]
     drawn = draw_dataset(tmp_path / "set", SynthSpec(**TINY))
-    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index,union-attr] # noqa: NPY002
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index,union-attr]
     assert after == before
     assert images(drawn) == images(tiny)
 

@@ -102,7 +102,7 @@ def test_the_seed_alone_decides(name: str) -> None:
     first = build_train_transform(cfg)
     results = [seeded(first, image, seed) for seed in range(6)]
     random.seed(1)
-    np.random.seed(1)  # noqa: NPY002  # the generator that a transform might use unasked
+    np.random.seed(1)  # the generator that a transform might use unasked
     torch.manual_seed(1)
     second = build_train_transform(cfg)
     for seed in (5, 0, 3):

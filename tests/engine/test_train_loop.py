@@ -148,7 +148,7 @@ def test_freeze_keeps_weights_and_statistics_and_then_lets_go() -> None:
 
 
 def test_freeze_of_an_unknown_layer() -> None:
-    with pytest.raises(KeyError, match="names 'backbon', but the model has no such part. Did you mean backbone"):
+    with pytest.raises(KeyError, match=r"names 'backbon', but the model has no such part. Did you mean backbone"):
         LayerFreeze(Model(), ["backbon"], 1)
 
 

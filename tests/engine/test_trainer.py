@@ -125,7 +125,9 @@ def test_resuming_a_finished_run_evaluates_it(make_cfg: MakeCfg) -> None:
 
 def test_resume_says_what_changed_in_the_config(make_cfg: MakeCfg, caplog: pytest.LogCaptureFixture) -> None:
     train(make_cfg(SOLVER__MAX_EPOCH=1))
-    with pytest.raises(ConfigError, match=r"(?s)cannot be resumed.*MODEL.HEADS.WITH_BNNECK: True -> False.*SEED: 0 -> 1"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)cannot be resumed.*MODEL.HEADS.WITH_BNNECK: True -> False.*SEED: 0 -> 1"
+    ):
         train(make_cfg(MODEL__HEADS__WITH_BNNECK=False, SEED=1), resume=True)
     train(make_cfg(SOLVER__MAX_EPOCH=2), resume=True)
     assert "SOLVER.MAX_EPOCH: 1 -> 2" in caplog.text

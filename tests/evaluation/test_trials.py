@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from fastreid_ext.data.protocol import Protocol
-from fastreid_ext.evaluation import rank_metrics
 from fastreid_ext.data.trials import vehicleid_trial
+from fastreid_ext.evaluation import rank_metrics
 from fastreid_ext.evaluation.trials import SingleGalleryShot
 
 

@@ -79,7 +79,8 @@ def _training_step(model: nn.Module, batch: dict[str, Any], name: str, options: 
     def run() -> object:
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(model(batch).values())).sum().backward()
+        loss = torch.stack(list(model(batch).values())).sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         return optimizer.step()
 
     return run

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext.config import CfgNode, load_config
-from fastreid_ext.data.build import build_dataset
+from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.checkpoint import load_weights, read_checkpoint
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.listing import KINDS, describe
@@ -82,7 +82,9 @@ def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None
         return
     trainer = DefaultTrainer(cfg, show_progress=is_main_process() and sys.stderr.isatty())
     for dataset in trainer.data.datasets:
-        log.info(f"{dataset.spec}: " + ", ".join(f"{s} {n} images of {i} identities" for s, i, n, _ in dataset.summary()))
+        log.info(
+            f"{dataset.spec}: " + ", ".join(f"{s} {n} images of {i} identities" for s, i, n, _ in dataset.summary())
+        )
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     log.info(f"{cfg.MODEL.META_ARCHITECTURE}: {parameters / 1e6:.3f} M parameters, classifiers included")
     trainer.resume_or_load(resume)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fastreid_ext.data.build import build_dataset
+from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.data.validate import validate
 from fastreid_ext.engine.cli.errors import run
 

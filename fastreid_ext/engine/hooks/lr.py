@@ -18,7 +18,7 @@ class LRScheduler(Hook):
         self.scheduler = scheduler
 
     def after_step(self) -> None:
-        self.trainer.storage.put_scalar("lr", max(self.scheduler.get_last_lr()), smooth=False)
+        self.trainer.storage.put_scalar("lr", max(float(rate) for rate in self.scheduler.get_last_lr()), smooth=False)
         self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""Every YAML of the repository loads, and its model is built and trains on a batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastreid_ext.config import load_config
+from fastreid_ext.config.loader import config_files
+from fastreid_ext.data.datasets import DATASETS
+from fastreid_ext.data.samplers import SAMPLERS
+from fastreid_ext.data.transforms import build_test_transform, build_train_transform
+from fastreid_ext.modeling import build_model
+from fastreid_ext.solver import build_gradient_clipper, build_lr_scheduler, build_optimizer
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {**config_files()}
+
+
+def test_all_files_of_the_repository_are_known() -> None:
+    found = {path.resolve() for folder in ("configs", "projects") for path in (ROOT / folder).rglob("*.yml")}
+    assert found == {path.resolve() for path in FILES.values()}
+    assert {"msinet/msmt", "msinet/quickstart", "Base-bagtricks"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_config_builds_what_it_names(name: str) -> None:
+    options = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 3]
+    cfg = load_config(FILES[name], options)
+    assert all(spec.partition(":")[0] in DATASETS for spec in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS))
+    assert cfg.DATALOADER.SAMPLER_TRAIN in SAMPLERS
+    build_train_transform(cfg), build_test_transform(cfg), build_gradient_clipper(cfg)
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model)
+    build_lr_scheduler(cfg, optimizer, 10)
+    losses = model({"images": torch.rand(4, 3, 64, 32), "targets": torch.tensor([0, 0, 1, 1])})
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not Path(name).name.startswith("Base")])
+def test_config_begins_with_its_command(name: str) -> None:
+    head = FILES[name].read_text(encoding="utf-8").split("_BASE_")[0]
+    assert f"--config-file {FILES[name].resolve().relative_to(ROOT).as_posix()}" in head

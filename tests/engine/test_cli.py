@@ -1,0 +1,161 @@
+"""The programs as a user runs them, in processes of their own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import options
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / "tools" / "train_net.py"
+
+
+def environment() -> dict[str, str]:
+    """One thread, for equal bits in all processes; the bare checkout is found without PYTHONPATH."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object, cwd: Path, tool: Path = TRAIN) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(tool), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def train_options(market: Path, output: Path, **more: Any) -> list[str]:
+    return [str(part) for part in options(market, output, **more)]
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(output / "model_final.pth", weights_only=True)["model"]
+    return state
+
+
+def test_kill_9_in_the_middle_then_resume_is_bit_equal(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    market = market_folder()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    epochs = {"SOLVER.MAX_EPOCH": 12, "DATALOADER.NUM_WORKERS": 1}
+    assert run(*train_options(market, whole, **epochs), cwd=tmp_path).returncode == 0
+    command = [sys.executable, str(TRAIN), *train_options(market, killed, **epochs)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    # Any moment will do, once there is something to resume from.
+    while not (killed / "model_0003.pth").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model_final.pth").exists()
+    resumed = run("--resume", *train_options(market, killed, **epochs), cwd=tmp_path)
+    assert "resumed from" in resumed.stdout, resumed.stderr
+    one, other = weights(whole), weights(killed)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert (whole / "results.json").read_text() == (killed / "results.json").read_text()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    arguments = train_options(market_folder(), output, **{"SOLVER.MAX_EPOCH": 500, "SOLVER.CHECKPOINT_PERIOD": 500})
+    process = subprocess.Popen(
+        [sys.executable, str(TRAIN), *arguments], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the state is saved, --resume goes on from it" in errors
+    assert torch.load(output / "model_interrupted.pth", weights_only=True)["iteration"] > 0
+
+
+def test_train_then_evaluate_gives_the_same_figures(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    market, output = market_folder(), tmp_path / "run"
+    trained = run(*train_options(market, output), cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    table = re.search(r"\| MarketLayout:\S+ +\| +([\d.]+)", trained.stdout)
+    assert table is not None and "evaluate again: python tools/train_net.py" in trained.stdout
+    again = ["--config-file", output / "config.yaml", "--eval-only", "MODEL.WEIGHTS", output / "model_final.pth"]
+    evaluated = run(*again, "OUTPUT_DIR", tmp_path / "eval", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    first, second = (json.loads((folder / "results.json").read_text()) for folder in (output, tmp_path / "eval"))
+    assert first == second
+
+
+def test_cross_domain_and_several_test_sets(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    source, target = market_folder("source"), market_folder("target", seed=5, cameras=3)
+    output = tmp_path / "run"
+    tests = (f"MarketLayout:{source}", f"MarketLayout:{target}")
+    finished = run(*train_options(source, output, **{"DATASETS.TESTS": tests}), cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert list(json.loads((output / "results.json").read_text())) == list(tests)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"SOLVER.MAX_EPOCHS": 3}, r"error: unknown config key SOLVER.MAX_EPOCHS .* Did you mean SOLVER.MAX_EPOCH"),
+        ({"MODEL.LOSSES.NAME": "TripletLos"}, r"error: unknown loss 'TripletLos'. Did you mean TripletLoss"),
+        ({"MODEL.BACKBONE.NAME": "build_resnt_backbone"}, r"unknown backbone .* Did you mean build_resnet_backbone"),
+        ({"DATASETS.NAMES": "Market1502"}, r"unknown data set 'Market1502'. Did you mean Market1501"),
+        ({"DATASETS.NAMES": "Market1501"}, r"(?s)not found: .*Market-1501-v15.09.15.*Expected layout:.*bounding_box"),
+        ({"DATASETS.NAMES": "MarketLayout:/nowhere"}, r"/nowhere.*Expected layout"),
+        ({"SOLVER.OPT": "Adamm"}, r"unknown optimizer 'Adamm' in SOLVER.OPT. Did you mean Adam"),
+        ({"SOLVER.IMS_PER_BATCH": 64}, r"needs 32 identities a batch .* the training data have 8: lower IMS_PER_BATCH"),
+        ({"MODEL.WEIGHTS": "/nowhere.pth"}, r"error: no checkpoint /nowhere.pth"),
+        ({"MODEL.DEVICE": "cuda:99"}, r"MODEL.DEVICE is cuda:99, but torch sees .* set MODEL.DEVICE to cpu or auto"),
+        ({"MODEL.BACKBONE.PRETRAIN": True, "MODEL.BACKBONE.PRETRAIN_PATH": "/gone.pth"}, r"error: .*/gone.pth"),
+    ],
+)
+def test_errors_are_sentences(
+    more: dict[str, Any], message: str, market_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    failed = run(*train_options(market_folder(), tmp_path / "run", **more), cwd=tmp_path)
+    assert failed.returncode == 1
+    assert re.search(message, failed.stderr.replace("\n", " "))
+    assert "Traceback" not in failed.stderr
+
+
+def test_evaluation_fails_at_its_end_with_the_unreadable_images(
+    market_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    market, output = market_folder(), tmp_path / "run"
+    assert run(*train_options(market, output), cwd=tmp_path).returncode == 0
+    bad = sorted((market / "bounding_box_test").iterdir())[0]
+    bad.write_bytes(bad.read_bytes()[:200])
+    again = ["--config-file", output / "config.yaml", "--eval-only", "MODEL.WEIGHTS", output / "model_final.pth"]
+    failed = run(*again, cwd=tmp_path)
+    assert failed.returncode == 1
+    assert f"1 test images cannot be read: {bad}" in re.sub(r"\s+", " ", failed.stderr)
+    assert "TEST.SKIP_UNREADABLE True" in failed.stderr
+    passed = run(*again, "TEST.SKIP_UNREADABLE", "True", cwd=tmp_path)
+    assert passed.returncode == 0, passed.stderr
+    (metrics,) = json.loads((output / "results.json").read_text()).values()
+    assert metrics["unreadable"] == [str(bad)]
+
+
+def test_list_prints_what_exists(tmp_path: Path) -> None:
+    listed = run("--list", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    for name in ("MSINet", "build_resnet_backbone", "TripletLoss", "SynthReID", "CosineAnnealingLR", "msinet/msmt"):
+        assert name in listed.stdout
+    assert "timm:<name>" in run("--list", "backbones", cwd=tmp_path).stdout
+
+
+def test_validate_data(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    market, tool = market_folder(), ROOT / "tools" / "validate_data.py"
+    good = run(f"MarketLayout:{market}", "--decode", cwd=tmp_path, tool=tool)
+    assert good.returncode == 0, good.stdout + good.stderr
+    (market / "query" / "0099_c1s1_000000_00.jpg").write_bytes(b"")
+    bad = run(f"MarketLayout:{market}", "--decode", cwd=tmp_path, tool=tool)
+    assert bad.returncode == 1
+    assert "0099_c1s1_000000_00.jpg" in bad.stdout
