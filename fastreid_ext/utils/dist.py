@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,7 @@ __all__ = [
     "get_rank",
     "get_world_size",
     "is_main_process",
+    "main_process_first",
 ]
 
 T = TypeVar("T")
@@ -44,6 +47,18 @@ def barrier() -> None:
     """Waits until every process is here."""
     if get_world_size() > 1:
         dist.barrier()
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """The block runs on rank 0 before the other ranks, who find what it wrote; an error there does not hang them."""
+    if not is_main_process():
+        barrier()
+    try:
+        yield
+    finally:
+        if is_main_process():
+            barrier()
 
 
 def all_gather_objects(value: T) -> list[T]:

@@ -55,6 +55,7 @@ def test_kill_9_in_the_middle_then_resume_is_bit_equal(market_folder: Callable[.
     process.wait()
     assert not (killed / "model_final.pth").exists()
     resumed = run("--resume", *train_options(market, killed, **epochs), cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stdout, resumed.stderr
     one, other = weights(whole), weights(killed)
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastreid_ext.config import ConfigError
 from fastreid_ext.config.spec import parse_spec
 from fastreid_ext.registry import Registry, close_matches
+from fastreid_ext.utils.dist import main_process_first
 
 if TYPE_CHECKING:
     from fastreid_ext.data.datasets.base import ReIDDataset
@@ -58,6 +59,8 @@ def build_dataset(spec: str, root: str = "", *, strict: bool = True) -> ReIDData
         raise ConfigError(f"data set {name} needs {', '.join(missing)}: write {name}:{missing[0]}=...")
     if not strict and "strict" in known:
         options = {"strict": False} | options
-    dataset: ReIDDataset = target(root=datasets_root(root), **options)
+    # Some sets write files on first use: drawn images, unpacked ones.
+    with main_process_first():
+        dataset: ReIDDataset = target(root=datasets_root(root), **options)
     dataset.spec = spec
     return dataset

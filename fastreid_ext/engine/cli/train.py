@@ -39,14 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or a short name: msinet/msmt")
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or the run to --resume)")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="CHECKPOINT",
-        help="continue the run in OUTPUT_DIR, or from a given checkpoint",
-    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT_DIR where it stopped")
+    parser.add_argument("--resume-from", default="", metavar="CHECKPOINT", help="continue from this checkpoint")
     parser.add_argument("--list", nargs="?", const="", choices=["", *KINDS], metavar="KIND", help="print what exists")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
     parser.add_argument("--num-machines", type=int, default=1)
@@ -63,7 +57,7 @@ def _program(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.options)
     launch(
         train_or_evaluate,
-        (cfg, args.resume, args.eval_only),
+        (cfg, args.resume_from or args.resume, args.eval_only),
         num_processes=args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
