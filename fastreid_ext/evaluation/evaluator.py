@@ -86,6 +86,11 @@ class ReidEvaluator:
     ) -> RankMetrics:
         query = [sample for sample in query if sample in features]
         gallery = [sample for sample in gallery if sample in features]
+        if not query or not gallery:
+            raise ValueError(
+                f"{dataset.spec} has {len(query)} readable query and {len(gallery)} readable gallery images: "
+                f"nothing to evaluate"
+            )
         return rank_metrics(
             torch.stack([features[sample] for sample in query]),
             torch.stack([features[sample] for sample in gallery]),

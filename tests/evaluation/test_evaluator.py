@@ -1,0 +1,146 @@
+"""From a model and a data set to results: features, flip, trials, tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastreid_ext.config import CfgNode, load_config
+from fastreid_ext.data.build import build_test_loader
+from fastreid_ext.data.datasets import MarketLayout, ReIDDataset
+from fastreid_ext.data.protocol import Protocol
+from fastreid_ext.data.trials import vehicleid_trial
+from fastreid_ext.evaluation import rank_metrics
+from fastreid_ext.evaluation.evaluator import UnreadableImagesError, evaluate, results_table
+from fastreid_ext.evaluation.inference import eval_mode, extract_features
+
+
+class Model(nn.Module):
+    """Embeds an image by its two upper rows, less their mean colour: some information, much noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1 / 255))
+        self.dropout = nn.Dropout()
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        rows = (batch["images"] * self.scale)[:, :, :2].mean(2)
+        return self.dropout((rows - 0.9 * rows.mean((1, 2), keepdim=True)).flatten(1))
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    return load_config("", ["INPUT.SIZE_TEST", [32, 16], "TEST.IMS_PER_BATCH", 5, "TEST.NUM_WORKERS", 0])
+
+
+@pytest.fixture
+def dataset(market_folder: Callable[..., Path], tmp_path: Path) -> MarketLayout:
+    return MarketLayout(tmp_path, str(market_folder(test_ids=6, cameras=3)))
+
+
+def changed(cfg: CfgNode, *options: Any) -> CfgNode:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list(options)
+    return cfg
+
+
+def test_features_are_in_the_order_of_the_samples(cfg: CfgNode, dataset: MarketLayout) -> None:
+    model = Model()
+    whole = extract_features(model, build_test_loader(cfg, dataset.gallery, device="cpu"))
+    assert whole.indices.tolist() == list(range(len(dataset.gallery))) and not whole.unreadable
+    single = extract_features(model, build_test_loader(cfg, dataset.gallery[7:8], device="cpu"))
+    torch.testing.assert_close(single.values[0], whole.values[7])
+
+
+def test_flip_averages_both_and_leaves_the_images_alone(cfg: CfgNode, dataset: MarketLayout) -> None:
+    plain = extract_features(Model(), build_test_loader(cfg, dataset.query, device="cpu")).values
+    both = extract_features(Model(), build_test_loader(cfg, dataset.query, device="cpu"), flip=True).values
+    mirrored = plain.view(-1, 3, 16).flip(-1).flatten(1)
+    torch.testing.assert_close(both, (plain + mirrored) / 2)
+
+
+def test_evaluation_restores_every_modules_mode() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
+    model.train()
+    model[0].eval()
+    with eval_mode(model):
+        assert not model[1].training
+    assert model.training and model[1].training and not model[0].training
+
+
+def test_results_equal_rank_metrics(cfg: CfgNode, dataset: MarketLayout) -> None:
+    results = evaluate(cfg, Model(), [dataset])[dataset.spec]
+    features = [
+        extract_features(Model(), build_test_loader(cfg, part, device="cpu")).values
+        for part in (dataset.query, dataset.gallery)
+    ]
+    ids = [[sample.pid for sample in part] for part in (dataset.query, dataset.gallery)]
+    cameras = [[sample.camid for sample in part] for part in (dataset.query, dataset.gallery)]
+    expected = rank_metrics(*features, *ids, *cameras, metric="cosine")
+    assert results["mAP"] == pytest.approx(100 * expected.mAP)
+    assert results["mINP"] == pytest.approx(100 * expected.mINP)
+    assert [results[f"Rank-{k}"] for k in (1, 5, 10)] == pytest.approx(
+        [100 * float(expected.cmc[k - 1]) for k in (1, 5, 10)]
+    )
+    assert results["queries"] == 18 and results["queries_without_match"] == 0
+    assert results["protocol"]["camera_rule"] is True and results["protocol"]["metric"] == "cosine"
+
+
+def test_trials_are_averaged(cfg: CfgNode, dataset: MarketLayout) -> None:
+    samples = [*dataset.query, *dataset.gallery]
+    pids = torch.tensor([sample.pid for sample in samples])
+    splits = [vehicleid_trial(pids, seed) for seed in range(3)]
+    parts = [tuple([samples[i] for i in indices.tolist()] for indices in split) for split in splits]
+
+    class Trials(ReIDDataset):
+        protocol = Protocol(camera_rule=False, trials=3)
+
+        def trials(self) -> Any:
+            return parts
+
+    averaged = evaluate(cfg, Model(), [Trials()])["Trials"]["mAP"]
+    single = []
+    for query, gallery in parts:
+        one = ReIDDataset()
+        one.protocol = Protocol(camera_rule=False)
+        one.query, one.gallery = query, gallery
+        single.append(evaluate(cfg, Model(), [one])["ReIDDataset"]["mAP"])
+    assert averaged == pytest.approx(sum(single) / 3)
+    assert len(set(single)) > 1
+
+
+def test_a_set_that_is_its_own_gallery_leaves_the_query_out(cfg: CfgNode, dataset: MarketLayout) -> None:
+    own = ReIDDataset()
+    own.protocol = Protocol(camera_rule=False, query_is_gallery=True)
+    own.query = own.gallery = dataset.gallery
+    results = evaluate(cfg, Model(), [own])["ReIDDataset"]
+    assert results["queries"] == len(dataset.gallery)
+    # Found itself, every query would have a perfect first rank.
+    assert results["Rank-1"] < 100
+
+
+def test_unreadable_images_fail_at_the_end_or_are_left_out(cfg: CfgNode, dataset: MarketLayout) -> None:
+    bad = [dataset.query[3].path, dataset.gallery[5].path]
+    for path in bad:
+        Path(path).write_bytes(b"\xff\xd8")
+    with pytest.raises(UnreadableImagesError, match="2 test images cannot be read") as caught:
+        evaluate(cfg, Model(), [dataset])
+    assert all(path in str(caught.value) for path in bad)
+    cfg = changed(cfg, "TEST.SKIP_UNREADABLE", True)
+    results = evaluate(cfg, Model(), [dataset])[dataset.spec]
+    assert results["unreadable"] == sorted(bad) and results["queries"] == 17
+    for sample in dataset.query:
+        Path(sample.path).write_bytes(b"")
+    with pytest.raises(ValueError, match="has 0 readable query"):
+        evaluate(cfg, Model(), [dataset])
+
+
+def test_table_has_the_untrained_score_above(cfg: CfgNode, dataset: MarketLayout) -> None:
+    results = evaluate(changed(cfg, "TEST.FLIP.ENABLED", True), Model(), [dataset])
+    table = results_table({name: {**metrics, "untrained": metrics} for name, metrics in results.items()})
+    lines = table.splitlines()
+    assert len(lines) == 4 and "(untrained)" in lines[2] and "Rank-10" in lines[0]
