@@ -9,7 +9,12 @@ from fastreid_ext.config import load_config
 from fastreid_ext.config.loader import find_config
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTENTS.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("projects/*/README.md")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTENTS.md",
+    *(ROOT / "docs").glob("*.md"),
+    *ROOT.glob("projects/*/README.md"),
+]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 

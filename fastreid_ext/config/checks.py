@@ -23,6 +23,7 @@ def check(cfg: CfgNode) -> None:
 def _values(cfg: CfgNode) -> Iterator[str]:
     choices = {
         "MODEL.HEADS.NECK_FEAT": (cfg.MODEL.HEADS.NECK_FEAT, ("before", "after")),
+        "TEST.BEST_METRIC": (cfg.TEST.BEST_METRIC, ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")),
         "TEST.METRIC": (cfg.TEST.METRIC, ("cosine", "euclidean")),
         "SOLVER.SCHED_INTERVAL": (cfg.SOLVER.SCHED_INTERVAL, ("epoch", "iteration")),
         "SOLVER.WARMUP_METHOD": (cfg.SOLVER.WARMUP_METHOD, ("linear", "constant", "exp")),
@@ -70,6 +71,8 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS} leaves no epoch of SOLVER.MAX_EPOCH {solver.MAX_EPOCH} "
             f"for the cosine"
         )
+    if solver.EMA.ENABLED and cfg.TEST.PRECISE_BN.ENABLED:
+        yield "SOLVER.EMA averages batch-norm statistics already: turn it or TEST.PRECISE_BN off"
     if list(solver.STEPS) != sorted(solver.STEPS):
         yield f"SOLVER.STEPS {list(solver.STEPS)} must rise"
     if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16" and cfg.MODEL.DEVICE.startswith("cpu"):
@@ -87,5 +90,7 @@ def _unavailable(cfg: CfgNode) -> Iterator[str]:
     for key, enabled in switches.items():
         if enabled:
             yield f"{key} is on, but this version does not have it yet: turn it off"
+    if cfg.KD.MODEL_CONFIG or cfg.KD.MODEL_WEIGHTS:
+        yield "KD names teachers, but this version has no Distiller yet: empty KD.MODEL_CONFIG and KD.MODEL_WEIGHTS"
     if cfg.DATALOADER.SET_WEIGHT:
         yield "DATALOADER.SET_WEIGHT is set, but this version has no SetReWeightSampler yet: empty it"

@@ -38,7 +38,7 @@ def _model() -> CfgNode:
     # "auto" takes the GPU when there is one (new; FastReID's default is "cuda").
     model.DEVICE = "auto"
     model.META_ARCHITECTURE = "Baseline"
-    # Parts kept fixed for the first SOLVER.FREEZE_ITERS iterations: prefixes of module names, such as "backbone".
+    # Modules kept fixed for the first SOLVER.FREEZE_ITERS iterations, by name, such as "backbone".
     model.FREEZE_LAYERS = []
     model.QUEUE_SIZE = 8192
     # Checkpoint to start from, or to evaluate.
@@ -48,7 +48,7 @@ def _model() -> CfgNode:
     model.PIXEL_STD = list(IMAGENET_STD)
     # Memory layout that convolutions prefer on GPUs with AMP and on CPUs (new).
     model.CHANNELS_LAST = False
-    # torch.compile the model for training and inference (new).
+    # torch.compile the model for training; evaluation takes the plain one (new).
     model.COMPILE = False
     model.BACKBONE = _backbone()
     model.HEADS = _heads()
@@ -218,6 +218,8 @@ def _test() -> CfgNode:
     test.IMS_PER_BATCH = 64
     # Worker processes of an evaluation (new).
     test.NUM_WORKERS = 4
+    # What turns features into figures (new).
+    test.EVALUATOR = "ReidEvaluator"
     test.METRIC = "cosine"
     # Metric of the first test set by which model_best.pth is chosen: mAP, mINP, Rank-1, ... (new).
     test.BEST_METRIC = "mAP"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -63,7 +63,7 @@ class TrainLoader:
             batch_sampler=stream,
             num_workers=num_workers,
             collate_fn=_collate,
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_leave_process_group,
             pin_memory=self.device.type == "cuda",
             # The loader's own seeds must not draw from the generator that a resumed run restores.
             generator=torch.Generator().manual_seed(0),
@@ -114,7 +114,7 @@ class TestLoader:
             batch_size=batch_size,
             num_workers=min(num_workers, -(-len(samples) // batch_size)),
             collate_fn=_collate,
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_leave_process_group,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),
         )
@@ -196,6 +196,7 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     }
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C is for the training process, which then ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_process_group(worker: int) -> None:
+    """Ctrl-C and signals to the whole group are for the training process, which saves and then ends its workers."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()

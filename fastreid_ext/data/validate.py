@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 
-from PIL import Image
 from tabulate import tabulate
 from tqdm import tqdm
 
 from fastreid_ext.data.datasets.base import ReIDDataset
 from fastreid_ext.data.datasets.files import missing_files
+from fastreid_ext.data.image import UnreadableImage, read_image
 from fastreid_ext.data.protocol import JUNK_PID, Protocol
 from fastreid_ext.data.sample import Sample
 
@@ -148,7 +148,7 @@ def _unmatched(query: Sequence[Sample], gallery: Sequence[Sample], protocol: Pro
             matches = of_pid[sample.pid] - of_camera[sample.pid, sample.camid]
         else:
             matches = of_pid[sample.pid] - protocol.query_is_gallery
-        if matches < 1:
+        if matches < 1 or sample.pid == JUNK_PID:
             unmatched.append(sample.path)
     return unmatched
 
@@ -165,8 +165,7 @@ def _unreadable(paths: Sequence[str]) -> list[str]:
 def _decode_error(path: str) -> str:
     """Why an image cannot be read, empty if it can."""
     try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        return f"{type(error).__name__}: {error}"
+        read_image(path)
+    except UnreadableImage as error:
+        return error.reason
     return ""

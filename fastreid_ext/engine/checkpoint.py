@@ -18,7 +18,7 @@ from fastreid_ext.utils.logger import get_logger
 __all__ = ["CheckpointError", "Checkpointer", "KeyReport", "load_weights", "read_checkpoint"]
 
 # Classifiers and losses: their shape follows the training data, and no feature depends on them.
-_TRAINING_ONLY = re.compile(r"(heads\.(\w+\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
+_TRAINING_ONLY = re.compile(r"(heads\.(\w+_branch\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
 
 
 class CheckpointError(Exception):
@@ -73,8 +73,12 @@ class Checkpointer:
             OSError: it could not be written.
         """
         path = self.output_dir / f"{name}.pth"
-        with atomic_write(path, "wb") as file:
-            torch.save(dict(state), file)
+        try:
+            with atomic_write(path, "wb") as file:
+                torch.save(dict(state), file)
+        except RuntimeError as error:
+            # torch's archive writer hides what the system said.
+            raise OSError(f"cannot write {path}: {error}") from error
         if resumable:
             with atomic_write(self.output_dir / "last_checkpoint") as file:
                 file.write(path.name + "\n")
@@ -89,12 +93,21 @@ class Checkpointer:
                 get_logger(__name__).warning(f"{error}; trying the one before")
         return None
 
+    def start_anew(self) -> None:
+        """Tells a later resume that the checkpoints here are of an earlier run, which this one will overwrite."""
+        pointer = self.output_dir / "last_checkpoint"
+        if pointer.is_file():
+            get_logger(__name__).warning(f"{self.output_dir} holds an earlier run, whose files this run overwrites")
+            pointer.unlink()
+
     def _candidates(self) -> Iterator[Path]:
         pointer = self.output_dir / "last_checkpoint"
-        pointed = [self.output_dir / pointer.read_text(encoding="utf-8").strip()] if pointer.is_file() else []
+        if not pointer.is_file():
+            return
+        pointed = self.output_dir / pointer.read_text(encoding="utf-8").strip()
         others = sorted(self.output_dir.glob("model_*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
         resumable = [path for path in others if path.stem not in ("model_best", "model_nonfinite")]
-        yield from dict.fromkeys([*pointed, *resumable])
+        yield from dict.fromkeys([pointed, *resumable])
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:

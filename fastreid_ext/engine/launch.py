@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -59,10 +60,17 @@ def launch(
         if num_machines > 1:
             raise ValueError("several machines need --dist-url tcp://<host of machine 0>:<port>")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    if not 0 <= machine_rank < num_machines:
+        raise ValueError(f"--machine-rank {machine_rank} is none of 0 to {num_machines - 1}")
     first_rank = machine_rank * num_processes
-    spawn(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        _worker, (main, args, world_size, first_rank, dist_url, on_gpu), nprocs=num_processes, join=True
-    )
+    # Ctrl-C reaches the processes as well: they save and stop, and this one waits for them.
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        spawn(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            _worker, (main, args, world_size, first_rank, dist_url, on_gpu), nprocs=num_processes, join=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _worker(
@@ -85,10 +93,9 @@ def _join(local_rank: int, *, on_gpu: bool, **rendezvous: Any) -> None:
 
 
 def _run(main: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    try:
-        main(*args)
-    finally:
-        dist.destroy_process_group()
+    # After an error the group is not destroyed: that would wait for processes that may hang in an exchange.
+    main(*args)
+    dist.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -11,17 +11,33 @@ __all__ = ["check_resumed_config"]
 # What the saved weights, optimizer state and place in the stream of batches depend on.
 _FIXED = (
     "SEED",
-    "MODEL.META_ARCHITECTURE",
-    "MODEL.BACKBONE",
-    "MODEL.HEADS",
-    "MODEL.LOSSES.NAME",
+    "PROJECTS",
+    "MODEL",
     "DATASETS.NAMES",
     "DATASETS.COMBINEALL",
     "DATALOADER.SAMPLER_TRAIN",
     "DATALOADER.NUM_INSTANCE",
     "SOLVER.OPT",
+    "SOLVER.OPT_ARGS",
+    "SOLVER.MOMENTUM",
+    "SOLVER.NESTEROV",
+    "SOLVER.WEIGHT_DECAY",
+    "SOLVER.WEIGHT_DECAY_NORM",
+    "SOLVER.WEIGHT_DECAY_BIAS",
+    "SOLVER.BIAS_LR_FACTOR",
+    "SOLVER.HEADS_LR_FACTOR",
     "SOLVER.IMS_PER_BATCH",
     "SOLVER.ACCUMULATION_STEPS",
+    "SOLVER.EMA",
+)
+_FREE = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.CHANNELS_LAST",
+    "MODEL.COMPILE",
+    "MODEL.FREEZE_LAYERS",
+    "MODEL.BACKBONE.PRETRAIN",
+    "MODEL.BACKBONE.PRETRAIN_PATH",
 )
 
 
@@ -42,7 +58,7 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
     now = dict(_leaves(yaml.safe_load(cfg.dump())))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     lines = {key: f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed}
-    fixed = [line for key, line in lines.items() if any(f"{key}.".startswith(f"{prefix}.") for prefix in _FIXED)]
+    fixed = [line for key, line in lines.items() if _below(key, _FIXED) and not _below(key, _FREE)]
     if fixed:
         raise ConfigError(
             "this run cannot be resumed with a config that changes\n  "
@@ -50,6 +66,10 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
             + "\nStart a new run in another OUTPUT_DIR; MODEL.WEIGHTS takes the checkpoint as its starting point."
         )
     return list(lines.values())
+
+
+def _below(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(f"{key}.".startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def _leaves(values: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

@@ -220,13 +220,14 @@ class AMPTrainer(SimpleTrainer):
 
 def _read_later(losses: dict[str, Tensor]) -> Callable[[], dict[str, float]]:
     """Starts copying the losses to the host; the returned function waits for the copy."""
-    stacked = torch.stack([loss.detach().double() for loss in losses.values()])
+    stacked = torch.stack([loss.detach().float() for loss in losses.values()])
     if not stacked.is_cuda:
         return lambda: dict(zip(losses, stacked.tolist(), strict=True))
     host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
     host.copy_(stacked, non_blocking=True)
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    copied.record()
+    # The copy is on the stream of the losses' device, which need not be the current one.
+    copied.record(torch.cuda.current_stream(stacked.device))
 
     def read() -> dict[str, float]:
         copied.synchronize()

@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
+from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
 from fastreid_ext.engine import hooks
-from fastreid_ext.engine.checkpoint import Checkpointer, load_weights, read_checkpoint
+from fastreid_ext.engine.build import build_loop, wrap_model
+from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.resume import check_resumed_config
-from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
+from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError
 from fastreid_ext.evaluation.evaluator import Results, evaluate
 from fastreid_ext.modeling import build_model
-from fastreid_ext.solver import build_gradient_clipper, build_lr_scheduler, build_optimizer
+from fastreid_ext.solver import build_lr_scheduler, build_optimizer
 from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.files import atomic_write, write_json
 from fastreid_ext.utils.logger import get_logger
@@ -49,6 +50,9 @@ class DefaultTrainer:
 
     def __init__(self, cfg: CfgNode, *, show_progress: bool = False) -> None:
         self.log = get_logger(__name__)
+        # A process that got the config from another one has not loaded its projects.
+        for name in cfg.PROJECTS:
+            projects.load(name)
         seed_everything(cfg.SEED)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.data = self.build_train_data(cfg)
@@ -60,8 +64,8 @@ class DefaultTrainer:
         seed_everything(cfg.SEED + get_rank())
         self.loader, sampler = build_train_loader(self.cfg, self.data, device=self.device)
         self.optimizer = build_optimizer(self.cfg, self.model)
-        self.loop = _build_loop(
-            self.cfg, _wrap(self.cfg, self.model), self.loader, self.optimizer, sampler.batches_per_epoch
+        self.loop = build_loop(
+            self.cfg, wrap_model(self.cfg, self.model), self.loader, self.optimizer, sampler.batches_per_epoch
         )
         self.checkpointer = Checkpointer(cfg.OUTPUT_DIR)
         self.scheduler = build_lr_scheduler(self.cfg, self.optimizer, sampler.batches_per_epoch)
@@ -99,14 +103,15 @@ class DefaultTrainer:
         if cfg.TEST.PRECISE_BN.ENABLED:
             batches, _ = build_train_loader(cfg, self.data, device=self.device)
             built.append(hooks.PreciseBN(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))
+        self.best: hooks.BestCheckpointer | None = None
         if self.test_data:
             metric = f"{self.test_data[0].spec}/{cfg.TEST.BEST_METRIC}"
-            self.best: hooks.BestCheckpointer | None = hooks.BestCheckpointer(
+            self.best = hooks.BestCheckpointer(
                 self.checkpointer, self._weights, metric, swapped=self._averaged, main_process=writes
             )
             built += [self.eval_hook, self.best]
         if writes:
-            built.append(hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, log_lines=not self.show_progress))
+            built.append(hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, file_only=self.show_progress))
             built += [hooks.ProgressBar()] if self.show_progress else []
         return [*built, self.saver, hooks.InterruptHandler(self.saver.save)]
 
@@ -120,6 +125,14 @@ class DefaultTrainer:
             CheckpointError: the file cannot be read or is of another model.
             ConfigError: the config has changed in what the run depends on.
         """
+        self._resume_or_load(resume)
+        starts = all_gather_objects(self.loop.start_iteration)
+        if len(set(starts)) > 1:
+            raise CheckpointError(
+                f"the processes would start at different iterations {starts}: all need the same folder as OUTPUT_DIR"
+            )
+
+    def _resume_or_load(self, resume: bool | str) -> None:
         if isinstance(resume, str):
             self.load_state_dict(read_checkpoint(resume), source=resume)
             return
@@ -127,17 +140,21 @@ class DefaultTrainer:
         if found is not None:
             path, state = found
             self.load_state_dict(state, source=str(path))
-        elif self.cfg.MODEL.WEIGHTS:
+            return
+        if resume:
+            self.log.warning(f"no checkpoint in {self.cfg.OUTPUT_DIR} to resume from: starting anew")
+        if is_main_process():
+            self.checkpointer.start_anew()
+        if self.cfg.MODEL.WEIGHTS:
             path = self.cfg.MODEL.WEIGHTS
             self.log.info(f"{path}: {load_weights(self.model, read_checkpoint(path), source=path)}")
-        elif resume:
-            self.log.warning(f"no checkpoint in {self.cfg.OUTPUT_DIR} to resume from: starting anew")
 
     def train(self) -> Results:
         """Trains to the end and returns the final results, which are also in `results.json`.
 
         Raises:
-            NonFiniteLossError: a loss is not finite; the state before that step is in `model_nonfinite.pth`.
+            NonFiniteLossError: a loss is not finite; the weights before that step are in `model_nonfinite.pth`.
+            UnreadableImagesError, ValueError: the last evaluation failed; the model is saved.
             TrainingInterrupted: on SIGINT or SIGTERM, after saving.
         """
         if is_main_process():
@@ -145,8 +162,9 @@ class DefaultTrainer:
                 file.write(self.cfg.dump())
         if self.loop.start_iteration >= self.loop.max_iterations:
             self.log.info("this run is finished: nothing to train, evaluating its last checkpoint")
-            with self._averaged():
-                self.eval_hook.results = self.test()
+            self.eval_hook.evaluate_now()
+            if not (Path(self.cfg.OUTPUT_DIR) / "model_final.pth").is_file():
+                self.saver.save("model_final")
         else:
             try:
                 self.loop.train()
@@ -154,6 +172,8 @@ class DefaultTrainer:
                 path = self.checkpointer.save("model_nonfinite", self._weights(), resumable=False)
                 self.log.error(f"{error}\nThe weights before this step are in {path}.")
                 raise
+        if self.eval_hook.error is not None:
+            raise self.eval_hook.error
         results = {
             dataset: {**metrics, **_if_any("untrained", self.eval_hook.untrained.get(dataset))}
             for dataset, metrics in self.eval_hook.results.items()
@@ -174,8 +194,12 @@ class DefaultTrainer:
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to equal an uninterrupted one; every rank must call it."""
         scaler = self.loop.scaler.state_dict() if isinstance(self.loop, AMPTrainer) else {}
+        weights = self._weights()
+        if self.average is not None:
+            # "model" is what was evaluated; training goes on with its own weights.
+            weights |= {"training_model": weights["model"], "model": self.average.average}
         return {
-            **self._weights(),
+            **weights,
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler,
             "hooks": {type(hook).__name__: hook.state_dict() for hook in self.loop.hooks if hook.state_dict()},
@@ -185,11 +209,15 @@ class DefaultTrainer:
 
     def load_state_dict(self, state: dict[str, Any], *, source: str) -> None:
         """Takes back what `state_dict` returned."""
-        if "optimizer" not in state:
-            raise ConfigError(f"{source} holds weights only and cannot be resumed: start from it with MODEL.WEIGHTS")
+        if not {"optimizer", "config", "hooks", "rng", "sampler", "iteration"} <= state.keys():
+            raise ConfigError(
+                f"{source} is no checkpoint of a run of ours that can be resumed: start from it with MODEL.WEIGHTS"
+            )
         for line in check_resumed_config(state["config"], self.cfg):
             self.log.warning(f"changed since {source}: {line}")
-        load_weights(self.model, state, source=source, for_inference=True)
+        report = load_weights(self.model, {"model": state.get("training_model", state["model"])}, source=source)
+        if not report.fits:
+            raise CheckpointError(f"{source} does not fit the model of this run: {report}")
         self.optimizer.load_state_dict(state["optimizer"])
         if isinstance(self.loop, AMPTrainer) and state["scaler"]:
             self.loop.scaler.load_state_dict(state["scaler"])
@@ -198,6 +226,8 @@ class DefaultTrainer:
                 hook.load_state_dict(state["hooks"][type(hook).__name__])
         if len(state["rng"]) == get_world_size():
             set_rng_state(state["rng"][get_rank()])
+        else:
+            self.log.warning(f"saved by {len(state['rng'])} processes: what {get_world_size()} draw at random differs")
         self.loader.stream.load_state_dict(state["sampler"])
         self.loop.start_iteration = self.loop.iteration = state["iteration"]
         self.log.info(f"resumed from {source} at iteration {state['iteration']} of {self.loop.max_iterations}")
@@ -226,47 +256,6 @@ def _with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     cfg.MODEL.HEADS.NUM_CLASSES = num_classes
     cfg.freeze()
     return cfg
-
-
-def _wrap(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """The model as the loop calls it: compiled and distributed where asked for."""
-    wrapped: nn.Module = torch.compile(model) if cfg.MODEL.COMPILE else model  # type: ignore[assignment]
-    if get_world_size() > 1:
-        device_ids = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
-        wrapped = DistributedDataParallel(
-            wrapped, device_ids=device_ids, find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS
-        )
-    return wrapped
-
-
-def _build_loop(
-    cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer, iters_per_epoch: int
-) -> SimpleTrainer:
-    options = {
-        "iters_per_epoch": iters_per_epoch,
-        "max_epochs": cfg.SOLVER.MAX_EPOCH,
-        "accumulation_steps": cfg.SOLVER.ACCUMULATION_STEPS,
-        "clip_gradients": build_gradient_clipper(cfg),
-    }
-    device_type = next(model.parameters()).device.type
-    dtype = _amp_dtype(cfg, device_type)
-    if dtype is None:
-        return SimpleTrainer(model, loader, optimizer, **options)
-    return AMPTrainer(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
-
-
-def _amp_dtype(cfg: CfgNode, device_type: str) -> torch.dtype | None:
-    amp = cfg.SOLVER.AMP
-    if not amp.ENABLED:
-        return None
-    if amp.DTYPE != "auto":
-        if amp.DTYPE == "fp16" and device_type == "cpu":
-            raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU; take bf16 on a CPU, or turn SOLVER.AMP.ENABLED off")
-        return {"bf16": torch.bfloat16, "fp16": torch.float16}[amp.DTYPE]
-    if device_type == "cpu":
-        get_logger(__name__).info("SOLVER.AMP.DTYPE auto is float32 on a CPU, which has no fast half precision")
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def _if_any(key: str, value: Any) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def evaluate(cfg: CfgNode, model: nn.Module, datasets: Sequence[ReIDDataset]) ->
     """
     results: Results = {}
     device = next(model.parameters()).device
-    evaluator = EVALUATORS.get("ReidEvaluator")(cfg)
+    evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
     for dataset in datasets:
         samples = list(dict.fromkeys(s for trial in dataset.trials() for split in trial for s in split))
         loader = build_test_loader(cfg, samples, device=device)

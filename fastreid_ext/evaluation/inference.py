@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.loader import TestLoader
-from fastreid_ext.utils.dist import all_gather_objects, get_world_size
+from fastreid_ext.utils.dist import all_gather_objects, get_world_size, is_main_process
 
 __all__ = ["Features", "eval_mode", "extract_features"]
 
@@ -60,7 +60,9 @@ def extract_features(model: nn.Module, loader: TestLoader, *, flip: bool = False
     """
     values, indices, unreadable = [], [], []
     with eval_mode(model):
-        for batch in tqdm(loader, desc="features", unit="batch", leave=False, disable=None):
+        for batch in tqdm(
+            loader, desc="features", unit="batch", leave=False, disable=None if is_main_process() else True
+        ):
             unreadable += batch["unreadable"]
             if len(batch["images"]) == 0:
                 continue

@@ -132,7 +132,8 @@ def _summarise(ap: Tensor, inp: Tensor, first: Tensor, cmc_ranks: Tensor, max_ra
         raise ValueError(
             f"none of the {len(first)} queries has a match in the gallery. Do query and gallery number identities "
             "alike? Are all images of an identity from one camera (or all camera ids the same), so that the camera "
-            "rule removes every match? Then use protocol=Protocol(camera_rule=False)."
+            "rule removes every match? Then use protocol=Protocol(camera_rule=False), in a config the option "
+            "camera_rule=False of MarketLayout and ImageList."
         )
     reached = cmc_ranks[valid].flatten().clamp_max(max_rank + 1).bincount(minlength=max_rank + 2)
     cmc = reached.cumsum(0)[1 : max_rank + 1].double() / cmc_ranks[valid].numel()

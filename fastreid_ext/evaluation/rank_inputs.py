@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.functional.distances import DistanceRows, Metric
+from fastreid_ext.functional.precision import wide_type
 
 __all__ = ["DistanceSource", "Features", "Ids", "LabelTensors", "read_distances", "read_labels", "refuse_non_finite"]
 
@@ -58,7 +59,7 @@ def read_distances(
             raise ValueError("got features and distances: give one of them and None for the other.")
         matrix = _read_matrix("distances", distances)
         refuse_non_finite("distances", matrix)
-        wide = torch.promote_types(matrix.dtype, torch.float32)
+        wide = wide_type(matrix.dtype)
         return DistanceSource(_size(*matrix.shape), matrix.device, lambda queries: matrix[queries].to(wide, copy=True))
     if query_features is None or gallery_features is None:
         raise ValueError("query_features and gallery_features are both needed, unless distances are given.")

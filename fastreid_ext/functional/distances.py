@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fastreid_ext.functional.precision import wide_type, widen
+
 __all__ = [
     "DistanceRows",
     "Metric",
@@ -47,7 +49,7 @@ def normalize(x: Tensor) -> Tensor:
         x: (..., D).
         Result: (..., D), the type of `x`.
     """
-    wide = x.to(_wide_type(x.dtype))
+    wide = widen(x)
     return (wide / _divisors(wide)).to(x.dtype)
 
 
@@ -119,7 +121,7 @@ class DistanceRows:
         self.queries = queries.detach()
         self.gallery = gallery.detach()
         self.metric = metric
-        self._type = _wide_type(gallery.dtype)
+        self._type = wide_type(gallery.dtype)
         step = len(gallery) if gallery.dtype == self._type else _CHUNK_ELEMENTS // max(1, gallery.shape[1])
         self._step = max(1, step)
         lengths = _divisors if metric == "cosine" else partial(torch.linalg.vector_norm, dim=1)
@@ -159,12 +161,8 @@ def full_precision(device_type: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
-def _wide_type(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
 def _widened(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    dtype = _wide_type(torch.promote_types(a.dtype, b.dtype))
+    dtype = wide_type(torch.promote_types(a.dtype, b.dtype))
     return a.to(dtype), b.to(dtype)
 
 

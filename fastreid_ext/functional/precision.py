@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["widen"]
+__all__ = ["wide_type", "widen"]
+
+
+def wide_type(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half precision, wider types themselves."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def widen(x: Tensor) -> Tensor:
@@ -15,4 +20,4 @@ def widen(x: Tensor) -> Tensor:
         x: any.
         Result: that of `x`.
     """
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.to(wide_type(x.dtype))

@@ -76,13 +76,15 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         ctx.rows = tensor.shape[0]
+        tensor = tensor.contiguous()
         parts = [torch.empty_like(tensor) for _ in range(get_world_size())]
-        dist.all_gather(parts, tensor.contiguous())
+        dist.all_gather(parts, tensor)
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch types it as *Any
-        gradient = gradient.contiguous()
+        # A copy: autograd may hand the same gradient to others.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         start = get_rank() * ctx.rows
         return gradient[start : start + ctx.rows]

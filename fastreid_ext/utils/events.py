@@ -50,6 +50,10 @@ class EventStorage:
         for name, value in values.items():
             self.put_scalar(name, value, smooth=smooth)
 
+    def names(self) -> list[str]:
+        """Names of all scalars, in the order of their first recording."""
+        return list(self._latest)
+
     def latest(self, name: str) -> float | None:
         """The newest value, `None` where there is none."""
         return self._latest[name][0] if name in self._latest else None

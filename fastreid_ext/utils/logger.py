@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -16,12 +15,13 @@ __all__ = ["get_logger", "setup_logger"]
 ROOT = "fastreid_ext"
 
 
-class _TqdmHandler(logging.StreamHandler[Any]):
-    """Prints above a progress bar instead of through it."""
+class _ConsoleHandler(logging.Handler):
+    """Prints above a progress bar instead of through it; leaves out what is marked as for the file only."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        if not getattr(record, "file_only", False):
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
 
 
 def get_logger(name: str = ROOT) -> logging.Logger:
@@ -32,17 +32,19 @@ def get_logger(name: str = ROOT) -> logging.Logger:
 def setup_logger(output_dir: str | Path | None = None) -> logging.Logger:
     """Logs to the console (main process) and to `output_dir/log.txt` (other ranks: `log.rank1.txt`, ...).
 
-    Calling it again replaces the handlers, so that two runs in one process do not write into each other's files.
+    Records with the attribute `file_only` (`log.info(..., extra={"file_only": True})`) and debug records, such as the
+    tracebacks of errors that are shown as a sentence, go to the file alone. Calling it again replaces the handlers, so
+    that two runs in one process do not write into each other's files.
     """
     logger = logging.getLogger(ROOT)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     formatter = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
     if is_main_process():
-        console = _TqdmHandler()
+        console = _ConsoleHandler(logging.INFO)
         console.setFormatter(formatter)
         logger.addHandler(console)
     if output_dir is not None:

@@ -87,11 +87,13 @@ class CrossAttention(nn.Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         flat1, flat2 = x1.flatten(2), x2.flatten(2)
-        # The energy of branch 2 is that of branch 1 transposed: one product serves both.
-        energy = torch.bmm(flat1, flat2.transpose(1, 2))
+        # A sum over all positions: too large for float16, too coarse in bfloat16.
+        with torch.autocast(x1.device.type, enabled=False):
+            # The energy of branch 2 is that of branch 1 transposed: one product serves both.
+            energy = torch.bmm(flat1, flat2.mT) if flat1.dtype == torch.float64 else flat1.float() @ flat2.float().mT
         return self._attend(x1, flat1, energy), self._attend(x2, flat2, energy.transpose(1, 2))
 
     def _attend(self, x: Tensor, value: Tensor, energy: Tensor) -> Tensor:
         # softmax is invariant to the added maximum; subtracting the minimum is what keeps it finite.
-        mask = torch.softmax(-energy, dim=-1)
+        mask = torch.softmax(-energy, dim=-1).to(value.dtype)
         return x + self.gamma * torch.bmm(mask, value).view_as(x)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from fastreid_ext.data.samplers import BatchSampler, BatchStream, NaiveIdentitySampler, SamplerError
+from fastreid_ext.data.samplers import BatchSampler, BatchStream, NaiveIdentitySampler, SamplerError, TrainingSampler
 
 Key = tuple[int, int]
 
@@ -63,12 +63,37 @@ def test_uneven_or_broken_shares_are_an_error(sampler: BatchSampler, world_size:
         BatchStream(sampler, world_size=world_size, accumulation_steps=accumulation_steps)
 
 
+def test_without_identities_to_keep_whole_any_equal_share_will_do() -> None:
+    identities = NaiveIdentitySampler(np.repeat(np.arange(8), 4), np.zeros(32), batch_size=24, num_instances=4)
+    with pytest.raises(SamplerError, match="in groups of 4"):
+        BatchStream(identities, world_size=4)
+    BatchStream(TrainingSampler(list(range(32)), [0] * 32, batch_size=24), world_size=4)
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize("stop", [0, 1, 2, 5])
-def test_accumulating_stream_goes_on_at_a_step(sampler: BatchSampler, stop: int) -> None:
-    whole = keys(BatchStream(sampler, accumulation_steps=2), 16)
-    resumed = BatchStream(sampler, accumulation_steps=2)
-    resumed.load_state_dict(resumed.state_dict() | {"iteration": stop})
-    assert keys(resumed, 16 - 2 * stop) == whole[2 * stop :]
+def test_stream_goes_on_at_a_step(sampler: BatchSampler, stop: int, accumulation_steps: int) -> None:
+    whole = keys(BatchStream(sampler, accumulation_steps=accumulation_steps), 8 * accumulation_steps)
+    resumed = BatchStream(sampler, accumulation_steps=accumulation_steps)
+    saved = resumed.state_dict() | {"iteration": stop}
+    resumed.load_state_dict(saved)
+    assert resumed.state_dict() == saved
+    constructed = BatchStream(sampler, accumulation_steps=accumulation_steps, start_iteration=stop)
+    for stream in (resumed, constructed):
+        assert keys(stream, (8 - stop) * accumulation_steps) == whole[stop * accumulation_steps :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"seed": 1}, "seed 0 -> 1"), ({"batch_size": 4}, "batch_size 8 -> 4.*batches_per_epoch 3 -> 6")],
+)
+def test_state_of_another_stream_is_refused(change: dict[str, int], message: str) -> None:
+    pids, camids = np.repeat(np.arange(4), 6), np.zeros(24)
+    options = {"batch_size": 8, "num_instances": 4, "seed": 0}
+    saved = BatchStream(NaiveIdentitySampler(pids, camids, **options)).state_dict()
+    other = BatchStream(NaiveIdentitySampler(pids, camids, **options | change))
+    with pytest.raises(SamplerError, match=message):
+        other.load_state_dict(saved)
 
 
 class Echo(Dataset[Key]):

@@ -61,6 +61,20 @@ def test_whole_numbers_are_kept(tmp_path: Path, make_files: MakeFiles, write_lin
     assert [(s.pid, s.camid) for s in dataset.train + dataset.query + dataset.gallery] == [(12, 4), (3, 0), (-1, 2)]
 
 
+def test_junk_stays_junk_among_texts(tmp_path: Path, make_files: MakeFiles, write_lines: WriteLines) -> None:
+    make_files(FILES)
+    write_lines("mine/list.csv", ["path,pid,split", "a.jpg,bob,train", "b.jpg,anna,query", "c.jpg,-1,gallery"])
+    dataset = ImageList(tmp_path, "mine/list.csv")
+    assert [sample.pid for sample in dataset.train + dataset.query + dataset.gallery] == [1, 0, -1]
+
+
+@pytest.mark.parametrize("content", [b"path,pid,split\na.jpg,m\xfcller,train\n", b"\x00" * 30, b"\x89PNG"])
+def test_a_file_that_is_no_utf8_table_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"list\.csv"):
+        ImageList(tmp_path, "list.csv")
+
+
 def test_without_cameras(tmp_path: Path, make_files: MakeFiles, write_lines: WriteLines) -> None:
     make_files(FILES)
     write_lines("mine/list.csv", ["path,pid,split", "a.jpg,1,train", "b.jpg,2,query", "c.jpg,2,gallery"])

@@ -124,7 +124,13 @@ def test_cameras_that_count_from_0(tmp_path: Path, make_files: MakeFiles) -> Non
         MarketLayout(tmp_path, "mine")
 
 
-@pytest.mark.parametrize("name", ["portrait.jpg", "-2_c1.jpg", "0001-c1.jpg"])
+def test_camera_rule_can_be_switched_off(tmp_path: Path, make_files: MakeFiles) -> None:
+    make_files([f"mine/{name}" for name in MARKET])
+    assert MarketLayout(tmp_path, "mine").protocol.camera_rule
+    assert not build_dataset("MarketLayout:mine,camera_rule=False", str(tmp_path)).protocol.camera_rule
+
+
+@pytest.mark.parametrize("name", ["portrait.jpg", "-2_c1.jpg", "0001-c1.jpg", "copy of 0001_c1.jpg"])
 def test_names_without_identity_or_camera_are_errors(name: str, tmp_path: Path, make_files: MakeFiles) -> None:
     make_files([f"mine/{other}" for other in MARKET] + [f"mine/query/{name}"])
     with pytest.raises(DatasetError, match=f"query/{name}: the name does not begin with"):

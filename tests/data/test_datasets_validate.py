@@ -111,6 +111,21 @@ def test_unreadable_images_only_when_decoding(tmp_path: Path) -> None:
     assert "truncated" in items[1]
 
 
+def test_whatever_the_decoder_raises_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad_tag(image: Image.Image) -> Image.Image:
+        raise TypeError("a bad EXIF tag")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", bad_tag)
+    found = problems(validate(Made(tmp_path, TRAIN, QUERY, GALLERY), decode=True))["images that cannot be read"]
+    assert len(found) == 7
+    assert all("a bad EXIF tag" in item for item in found)
+
+
+def test_a_junk_query_has_no_match(tmp_path: Path) -> None:
+    dataset = Made(tmp_path, TRAIN, [*QUERY, ("q2.png", -1, 1)], GALLERY)
+    assert list(problems(validate(dataset)).values()) == [(str(tmp_path / "q2.png"),)]
+
+
 def test_long_findings_are_cut(tmp_path: Path) -> None:
     dataset = Made(tmp_path, TRAIN, QUERY, GALLERY)
     dataset.train += [Sample(str(tmp_path / f"gone{number:02d}.png"), 9, 0) for number in range(12)]

@@ -16,7 +16,6 @@ from fastreid_ext.data.samplers import (
     SAMPLERS,
     BalancedIdentitySampler,
     BatchSampler,
-    BatchStream,
     NaiveIdentitySampler,
     SamplerError,
     TrainingSampler,
@@ -191,59 +190,6 @@ def test_batch_that_cuts_identities(kind: type[BatchSampler], batch_size: int, n
 def test_sizes_that_are_none(kind: type[BatchSampler], batch_size: int, num_instances: int) -> None:
     with pytest.raises(SamplerError, match=rf"IMS_PER_BATCH.*{batch_size}.*NUM_INSTANCE.*{num_instances}"):
         kind(*repeated([4] * 8), batch_size=batch_size, num_instances=num_instances)
-
-
-@pytest.mark.parametrize("kind", ALL_SAMPLERS)
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_parts_of_all_ranks_are_the_whole_batch(
-    kind: type[BatchSampler], world_size: int, accumulation_steps: int
-) -> None:
-    sampler = kind(*repeated([6] * 10), batch_size=16, num_instances=2, seed=1)
-    whole = BatchStream(sampler)
-    ranks = [
-        iter(BatchStream(sampler, rank=rank, world_size=world_size, accumulation_steps=accumulation_steps))
-        for rank in range(world_size)
-    ]
-    for expected in itertools.islice(whole, 2 * sampler.batches_per_epoch + 1):
-        parts = [next(rank) for _ in range(accumulation_steps) for rank in ranks]
-        assert {len(part) for part in parts} == {16 // world_size // accumulation_steps}
-        assert [key for part in parts for key in part] == expected
-
-
-@pytest.mark.parametrize("start", [0, 1, 3, 7])
-def test_stream_goes_on_where_it_was(start: int) -> None:
-    sampler = NaiveIdentitySampler(*repeated([6] * 4), batch_size=8, num_instances=4)
-    expected = list(itertools.islice(BatchStream(sampler), 10))
-    saved = BatchStream(sampler).state_dict() | {"iteration": start}
-    resumed = BatchStream(sampler)
-    resumed.load_state_dict(saved)
-    assert list(itertools.islice(resumed, 10 - start)) == expected[start:]
-    assert resumed.state_dict() == saved
-    constructed = BatchStream(sampler, start_iteration=start)
-    assert list(itertools.islice(constructed, 10 - start)) == expected[start:]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"seed": 1}, "seed 0 -> 1"), ({"batch_size": 4}, "batch_size 8 -> 4.*batches_per_epoch 3 -> 6")],
-)
-def test_state_of_another_stream_is_refused(change: dict[str, int], message: str) -> None:
-    options = {"batch_size": 8, "num_instances": 4, "seed": 0}
-    saved = BatchStream(NaiveIdentitySampler(*repeated([6] * 4), **options)).state_dict()
-    other = BatchStream(NaiveIdentitySampler(*repeated([6] * 4), **options | change))
-    with pytest.raises(SamplerError, match=message):
-        other.load_state_dict(saved)
-
-
-def test_batch_that_does_not_divide_between_processes() -> None:
-    identities = NaiveIdentitySampler(*repeated([4] * 8), batch_size=24, num_instances=4)
-    BatchStream(identities, world_size=3, accumulation_steps=2)
-    for world_size, steps in ((5, 1), (4, 1), (3, 4)):
-        with pytest.raises(SamplerError, match=rf"24 .*IMS_PER_BATCH.*{world_size} processes x {steps} passes"):
-            BatchStream(identities, world_size=world_size, accumulation_steps=steps)
-    # Without identities to keep whole, four processes can take six images each.
-    BatchStream(TrainingSampler(*repeated([4] * 8), batch_size=24), world_size=4)
 
 
 def test_sampler_by_name() -> None:

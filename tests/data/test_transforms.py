@@ -208,7 +208,7 @@ def test_erasing_fills_one_rectangle_with_the_rounded_value() -> None:
         areas.append(height * width / (120 * 60))
         ratios.append(height / width)
     assert 0.015 < min(areas) < 0.06
-    assert 0.25 < max(areas) < 0.34
+    assert 0.35 < max(areas) < 0.41
     assert 0.25 < min(ratios) < 0.6
     assert 1.8 < max(ratios) < 4
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import options
+from small_runs import options
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / "tools" / "train_net.py"
@@ -160,3 +160,64 @@ def test_validate_data(market_folder: Callable[..., Path], tmp_path: Path) -> No
     bad = run(f"MarketLayout:{market}", "--decode", cwd=tmp_path, tool=tool)
     assert bad.returncode == 1
     assert "0099_c1s1_000000_00.jpg" in bad.stdout
+
+
+def test_two_processes_with_a_project(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    project = {"PROJECTS": "['msinet']", "MODEL.BACKBONE.NAME": "MSINet", "MODEL.HEADS.NAME": "TwoBranchHead"}
+    arguments = train_options(market_folder(), output, **project, **{"SOLVER.MAX_EPOCH": 1})
+    finished = run("--num-gpus", 2, *arguments, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (output / "model_final.pth").is_file() and (output / "log.rank1.txt").is_file()
+
+
+def test_an_error_in_two_processes_is_a_sentence(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    failed = run(
+        "--num-gpus", 2, *train_options(market_folder(), tmp_path / "run", **{"SOLVER.OPT": "Adamm"}), cwd=tmp_path
+    )
+    assert failed.returncode == 1
+    assert "error: unknown optimizer 'Adamm'" in failed.stderr and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_to_all_processes_saves(processes: int, market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    more = {"SOLVER.MAX_EPOCH": 500, "SOLVER.CHECKPOINT_PERIOD": 500, "DATALOADER.NUM_WORKERS": 1}
+    command = [
+        sys.executable,
+        str(TRAIN),
+        "--num-gpus",
+        str(processes),
+        *train_options(market_folder(), output, **more),
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (output / "metrics.jsonl").exists() or not (output / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    # As Ctrl-C on a terminal, and as cluster managers do: the whole group, decoding workers included.
+    os.killpg(process.pid, signal.SIGINT if processes == 2 else signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the state is saved" in errors
+    assert torch.load(output / "model_interrupted.pth", weights_only=True)["iteration"] > 0
+
+
+def test_a_disk_that_is_really_full(market_folder: Callable[..., Path], tmp_path: Path) -> None:
+    # The limit of a file's size is what a test can have of a full disk: room for logs, not for a checkpoint.
+    limited = (
+        "import resource, signal, sys\n"
+        "from fastreid_ext.engine.cli.train import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "main(sys.argv[1:])\n"
+    )
+    output = tmp_path / "run"
+    command = [sys.executable, "-c", limited, *train_options(market_folder(), output)]
+    env = {**environment(), "PYTHONPATH": str(ROOT)}
+    failed = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert "checkpoint of epoch 1 not saved" in failed.stdout
+    assert failed.returncode == 1 and "error: cannot write" in failed.stderr
+    assert not list(output.glob("*.pth")) and not list(output.glob(".*.tmp"))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.engine import DefaultTrainer, NonFiniteLossError
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.hooks import Hook, TrainingInterrupted
+from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.utils.logger import setup_logger
 
 MakeCfg = Callable[..., CfgNode]
 
@@ -140,7 +143,7 @@ def test_resume_from_a_path_and_from_weights_only(make_cfg: MakeCfg) -> None:
     again = make_cfg("again")
     train(again, resume=path)
     assert_equal_runs(cfg, again)
-    with pytest.raises(ConfigError, match="weights only and cannot be resumed"):
+    with pytest.raises(ConfigError, match="no checkpoint of a run of ours that can be resumed"):
         train(make_cfg("third"), resume=str(Path(cfg.OUTPUT_DIR) / "model_best.pth"))
 
 
@@ -276,3 +279,82 @@ def test_precise_bn_leaves_the_batches_of_training_alone(make_cfg: MakeCfg) -> N
     assert torch.equal(a["heads.weight"], b["heads.weight"])
     name = next(key for key in a if key.endswith("running_mean"))
     assert not torch.equal(a[name], b[name])
+
+
+def test_ema_weights_are_the_model_of_the_checkpoint(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg(SOLVER__EMA__ENABLED=True, SOLVER__EMA__MOMENTUM=0.5)
+    trainer = train(cfg)
+    state = final(cfg)
+    name = "heads.weight"
+    assert torch.equal(state["training_model"][name], trainer.model.state_dict()[name])
+    assert not torch.equal(state["model"][name], state["training_model"][name])
+    # What is saved as the model is what was evaluated.
+    load_weights(trainer.model, state)
+    (metrics,) = trainer.test().values()
+    (saved,) = json.loads((Path(cfg.OUTPUT_DIR) / "results.json").read_text()).values()
+    assert metrics["mAP"] == saved["mAP"]
+
+
+def test_a_broken_query_costs_the_figures_but_not_the_model(
+    make_cfg: MakeCfg, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = make_cfg(TEST__EVAL_PERIOD=1)
+    bad = sorted((Path(cfg.DATASETS.NAMES[0].partition(":")[2]) / "query").iterdir())[0]
+    bad.write_bytes(b"")
+    with pytest.raises(UnreadableImagesError, match=bad.name):
+        train(cfg)
+    assert caplog.text.count("evaluation failed, training goes on") == 2
+    assert final(cfg)["epoch"] == 2
+    assert not (Path(cfg.OUTPUT_DIR) / "results.json").exists()
+
+
+def test_no_test_set(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg(DATASETS__TESTS=())
+    assert train(cfg).best is None
+    assert final(cfg)["epoch"] == 2
+
+
+def test_an_interrupt_in_the_last_evaluation_still_ends_the_run(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg()
+    train(cfg, hook=StopAt(12, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert final(cfg)["epoch"] == 2
+
+
+def test_a_new_run_in_a_used_folder_is_not_taken_for_the_old_one(
+    make_cfg: MakeCfg, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = make_cfg()
+    train(cfg)
+
+    def crash() -> None:
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(cfg, hook=StopAt(2, crash))
+    assert "holds an earlier run" in caplog.text
+    trainer = DefaultTrainer(cfg)
+    trainer.resume_or_load(True)
+    assert trainer.loop.start_iteration == 0
+
+
+def test_bf16_training_and_auto_on_a_cpu(make_cfg: MakeCfg) -> None:
+    train(make_cfg("bf16", SOLVER__MAX_EPOCH=1, SOLVER__AMP__ENABLED=True, SOLVER__AMP__DTYPE="bf16"))
+    trainer = DefaultTrainer(make_cfg("auto", SOLVER__AMP__ENABLED=True))
+    assert type(trainer.loop).__name__ == "SimpleTrainer"
+
+
+def test_progress_bar_shows_losses_and_the_log_file_has_the_lines(
+    make_cfg: MakeCfg, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = make_cfg(SOLVER__MAX_EPOCH=1)
+    setup_logger(cfg.OUTPUT_DIR)
+    try:
+        trainer = DefaultTrainer(cfg, show_progress=True)
+        trainer.train()
+    finally:
+        logging.getLogger("fastreid_ext").handlers.clear()
+        logging.getLogger("fastreid_ext").propagate = True
+    shown = capsys.readouterr()
+    assert "epoch 1/1" in shown.err and "triplet=" in shown.err and "images/s=" in shown.err
+    assert "iteration 6/6" not in shown.out
+    assert "iteration 6/6" in (Path(cfg.OUTPUT_DIR) / "log.txt").read_text()

@@ -25,7 +25,8 @@ Row = Mapping[str, Any]
 class ImageList(ReIDDataset):
     """Images listed in a CSV, TSV or JSON-lines file with the columns path, pid, split and perhaps camid.
 
-    Whole numbers as pids and camids are kept (pid -1 is junk); any other texts are numbered from 0 in sorted order.
+    Whole numbers as pids and camids are kept; any other texts are numbered from 0 in sorted order. Pid -1 is junk, also
+    among texts.
     Without camids every image gets camera 0 and same-camera images count as matches.
 
     Reference: none; this is the toolbox's own format.
@@ -50,7 +51,12 @@ class ImageList(ReIDDataset):
     def __init__(self, root: Path, path: str, *, camera_rule: bool | None = None, strict: bool = True) -> None:
         super().__init__()
         source = self.locate(root, path)
-        rows = [(number, self._checked(source, number, row)) for number, row in self._rows(source)]
+        try:
+            rows = [(number, self._checked(source, number, row)) for number, row in self._rows(source)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(
+                f"{source.absolute()}: cannot be read: {error}. Save the list as text in UTF-8.{self._expected()}"
+            ) from error
         if not rows:
             raise DatasetError(f"{source.absolute()}: the list holds no images.{self._expected()}")
         with_camera = [bool(row["camid"]) for _, row in rows]
@@ -123,5 +129,6 @@ def _numbers(texts: Sequence[str], lowest: int) -> list[int]:
         numbers = []
     if numbers and min(numbers) >= lowest:
         return numbers
-    places = {text: place for place, text in enumerate(sorted(set(texts)))}
+    junk = {str(JUNK_PID)} if lowest == JUNK_PID else set()
+    places = {text: place for place, text in enumerate(sorted(set(texts) - junk))} | dict.fromkeys(junk, JUNK_PID)
     return [places[text] for text in texts]

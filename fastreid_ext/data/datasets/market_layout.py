@@ -9,7 +9,7 @@ from typing import ClassVar
 from fastreid_ext.data.datasets.base import DatasetError, ReIDDataset
 from fastreid_ext.data.datasets.files import image_files
 from fastreid_ext.data.datasets.registry import DATASETS
-from fastreid_ext.data.protocol import JUNK_PID
+from fastreid_ext.data.protocol import JUNK_PID, Protocol
 from fastreid_ext.data.sample import Sample
 
 __all__ = ["MARKET_FOLDERS", "MarketLayout", "market_samples", "read_market_layout"]
@@ -34,7 +34,7 @@ def market_samples(folder: Path, *, first_camera: int = 1) -> list[Sample]:
     """
     samples = []
     for name in image_files(folder):
-        match = _NAME.search(name)
+        match = _NAME.match(name)
         if match is None or int(match[1]) < JUNK_PID or int(match[2]) < first_camera:
             raise DatasetError(
                 f"{folder.absolute() / name}: the name does not begin with an identity and a camera, such as "
@@ -71,6 +71,8 @@ class MarketLayout(ReIDDataset):
         root: folder of the data sets.
         path: the folder, from the working directory or else from `root`: `MarketLayout:/data/mine`.
         first_camera: number of the first camera in the file names.
+        camera_rule: whether gallery images of a query's own identity and camera are passed over; False for images
+            of one camera, or of none (`0002_c1_anything.jpg` throughout).
         strict: whether missing images are an error.
     """
 
@@ -82,7 +84,10 @@ class MarketLayout(ReIDDataset):
     )
     distractor_pids: ClassVar[frozenset[int]] = frozenset({0})
 
-    def __init__(self, root: Path, path: str, *, first_camera: int = 1, strict: bool = True) -> None:
+    def __init__(
+        self, root: Path, path: str, *, first_camera: int = 1, camera_rule: bool = True, strict: bool = True
+    ) -> None:
         super().__init__()
+        self.protocol = Protocol(camera_rule=camera_rule)
         read_market_layout(self, self.locate(root, path), first_camera=first_camera)
         self.check(strict=strict)

@@ -30,9 +30,9 @@ class VehicleID(ReIDDataset):
 
     Reference: Liu et al., "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles", CVPR 2016.
     Link: https://www.pkuml.org/resources/pku-vehicleid.html
-    Counts: 13,164 training vehicles; gallery images and vehicles equal the test list's size. Numbers of images are not
-    checked, as the paper's differ from those of the published lists (110,178 and 113,346 training images; 7,332 and
-    6,493 of the 800 test vehicles).
+    Counts: 13,164 training vehicles; of the three smaller test lists, gallery images and vehicles equal the list's
+    size. Other numbers of images are not checked, as the paper's differ from those of the published lists (110,178 and
+    113,346 training images; 7,332 and 6,493 of the 800 test vehicles).
     Layout: see `layout`.
 
     Args:

@@ -75,9 +75,9 @@ def aug_mix(cfg: CfgNode) -> nn.Module:
 
 @TRANSFORMS.register("RandomErasing", source="Zhong et al. 2020, arXiv:1708.04896")
 def random_erasing(cfg: CfgNode) -> nn.Module:
-    """A random rectangle of 2 to 33 percent filled with INPUT.REA.VALUE, with probability INPUT.REA.PROB."""
+    """A random rectangle of 2 to 40 percent filled with INPUT.REA.VALUE, with probability INPUT.REA.PROB."""
     value = [round(channel) for channel in cfg.INPUT.REA.VALUE]
-    transform: nn.Module = v2.RandomErasing(cfg.INPUT.REA.PROB, value=value)
+    transform: nn.Module = v2.RandomErasing(cfg.INPUT.REA.PROB, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3), value=value)
     return transform
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from torch.multiprocessing.spawn import ProcessExitedException
+
 from fastreid_ext.config import ConfigError
 from fastreid_ext.data.datasets import DatasetError
 from fastreid_ext.data.image import UnreadableImage
@@ -15,6 +17,7 @@ from fastreid_ext.engine.train_loop import NonFiniteLossError
 from fastreid_ext.evaluation.evaluator import UnreadableImagesError
 from fastreid_ext.modeling.backbones import PretrainedError
 from fastreid_ext.registry import RegistryError
+from fastreid_ext.utils.dist import get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["run"]
@@ -42,8 +45,12 @@ def run(program: Callable[[], None]) -> None:
     """Calls `program` and ends the process: code 0, 1 after an error, 130 after an interrupt."""
     try:
         program()
+    except ProcessExitedException as error:
+        # The process has told its user why.
+        sys.exit(error.exit_code if error.exit_code > 0 else 1)
     except TrainingInterrupted:
-        print("stopped; the state is saved, --resume goes on from it", file=sys.stderr)
+        if is_main_process():
+            print("stopped; the state is saved, --resume goes on from it", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
         print("stopped without saving", file=sys.stderr)
@@ -51,5 +58,6 @@ def run(program: Callable[[], None]) -> None:
     except _FOR_USERS as error:
         # The file keeps the traceback, the console shows the sentence.
         get_logger(__name__).debug("traceback", exc_info=error)
-        print(f"error: {error}", file=sys.stderr)
+        rank = f"[rank {get_rank()}] " if get_world_size() > 1 else ""
+        print(f"{rank}error: {error}", file=sys.stderr)
         sys.exit(1)

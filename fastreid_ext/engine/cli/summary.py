@@ -31,6 +31,6 @@ def summarise(cfg: CfgNode, results: Results, best: BestCheckpointer | None, unr
     lines.append(f"results, log, config and checkpoints: {output}")
     lines.append(
         f"evaluate again: python tools/train_net.py --config-file {output / 'config.yaml'} --eval-only "
-        f"MODEL.WEIGHTS {output / 'model_final.pth'}"
+        f"MODEL.WEIGHTS {output / 'model_final.pth'} OUTPUT_DIR {output / 'evaluation'}"
     )
     return "\n".join(lines)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, load_config
 from fastreid_ext.data.datasets import build_dataset
-from fastreid_ext.engine.checkpoint import load_weights, read_checkpoint
+from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.listing import KINDS, describe
 from fastreid_ext.engine.cli.summary import summarise
@@ -68,6 +69,12 @@ def _program(args: argparse.Namespace) -> None:
 
 def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
     """What every process of the run does."""
+    run(lambda: _train_or_evaluate(cfg, resume, eval_only))
+
+
+def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
+    for name in cfg.PROJECTS:
+        projects.load(name)
     setup_logger(cfg.OUTPUT_DIR)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
@@ -89,12 +96,7 @@ def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None
 
 
 def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
-    path = resume if isinstance(resume, str) else cfg.MODEL.WEIGHTS
-    if resume is True:
-        path = str(Path(cfg.OUTPUT_DIR) / (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text("utf-8").strip())
-    if not path:
-        raise ValueError("--eval-only needs MODEL.WEIGHTS, the checkpoint to evaluate, on the command line")
-    state = read_checkpoint(path)
+    path, state = _checkpoint(cfg, resume)
     model = build_model(_for_checkpoint(cfg, state))
     report = load_weights(model, state, source=path, for_inference=True)
     get_logger(__name__).info(f"{path}: {report}")
@@ -105,12 +107,26 @@ def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
         get_logger(__name__).info("\n" + results_table(results))
 
 
+def _checkpoint(cfg: CfgNode, resume: bool | str) -> tuple[str, dict[str, Any]]:
+    if resume is True:
+        found = Checkpointer(cfg.OUTPUT_DIR).load_last()
+        if found is None:
+            raise CheckpointError(f"no checkpoint in {cfg.OUTPUT_DIR} to evaluate")
+        return str(found[0]), found[1]
+    path = resume if isinstance(resume, str) else cfg.MODEL.WEIGHTS
+    if not path:
+        raise CheckpointError("--eval-only needs MODEL.WEIGHTS, the checkpoint to evaluate, on the command line")
+    return path, read_checkpoint(path)
+
+
 def _for_checkpoint(cfg: CfgNode, state: dict[str, Any]) -> CfgNode:
     """Classifiers as wide as those of the checkpoint, or one class: evaluation does not use them."""
-    weights = state.get("model", state)
+    weights = state.get("model", state.get("state_dict", state))
     cfg = cfg.clone()
     cfg.defrost()
     classifier = weights.get("heads.weight", weights.get("module.heads.weight"))
     cfg.MODEL.HEADS.NUM_CLASSES = len(classifier) if classifier is not None else 1
+    # The checkpoint's weights replace them anyway.
+    cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.freeze()
     return cfg

@@ -56,4 +56,4 @@ class WeightAverage(Hook):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         own = self.model.state_dict()
-        self.average = {name: value.to(own[name].device) for name, value in state["average"].items()}
+        self.average = {name: value.to(own[name].device, copy=True) for name, value in state["average"].items()}

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastreid_ext.engine.hooks.base import Hook
+from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["EvalHook"]
 
@@ -25,6 +27,7 @@ class EvalHook(Hook):
     Attributes:
         results: of the last evaluation.
         untrained: of the evaluation before training, empty without one.
+        error: why the last evaluation failed, for whoever raises it when all is saved.
     """
 
     def __init__(
@@ -38,17 +41,32 @@ class EvalHook(Hook):
         self.evaluate, self.period, self.before_training, self.swapped = evaluate, period, before_training, swapped
         self.results: Results = {}
         self.untrained: Results = {}
+        self.error: Exception | None = None
 
     def before_train(self) -> None:
         if self.before_training and self.trainer.start_iteration == 0:
-            self.untrained = self.evaluate()
+            self.untrained = self._try()
 
     def after_epoch(self) -> None:
         done = self.trainer.epoch
         if done == self.trainer.max_epochs or (self.period and done % self.period == 0):
-            with self.swapped():
-                self.results = self.evaluate()
+            self.evaluate_now()
             self._record(done)
+
+    def evaluate_now(self) -> None:
+        """Evaluates the weights of now into `results`."""
+        with self.swapped():
+            self.results = self._try()
+
+    def _try(self) -> Results:
+        """A test set that cannot be evaluated must not end a long training before its model is saved."""
+        self.error = None
+        try:
+            return self.evaluate()
+        except (UnreadableImagesError, ValueError) as error:
+            get_logger(__name__).error(f"evaluation failed, training goes on: {error}")
+            self.error = error
+            return {}
 
     def _record(self, epoch: int) -> None:
         for dataset, metrics in self.results.items():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import torch
-
 from fastreid_ext.engine.hooks.base import Hook
-from fastreid_ext.utils.dist import all_gather_objects, get_world_size
-from fastreid_ext.utils.logger import get_logger
+from fastreid_ext.utils.dist import all_gather_objects, barrier, get_world_size
 
 __all__ = ["InterruptHandler", "TrainingInterrupted"]
 
@@ -50,7 +48,9 @@ class InterruptHandler(Hook):
             self._stop_if_asked()
 
     def after_epoch(self) -> None:
-        self._stop_if_asked(ask=True)
+        # Behind the last epoch only the final checkpoint is left to write: that is what saving means there.
+        if self.trainer.iteration < self.trainer.max_iterations:
+            self._stop_if_asked(ask=True)
 
     def close(self) -> None:
         for number, handler in self._previous.items():
@@ -61,7 +61,8 @@ class InterruptHandler(Hook):
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
-        get_logger(__name__).warning("stopping after this step; press Ctrl-C again to stop without saving")
+        # A handler may interrupt a print in the middle, so it must not print the same way.
+        os.write(2, b"\nstopping after this step; press Ctrl-C again to stop without saving\n")
 
     def _stop_if_asked(self, *, ask: bool = False) -> None:
         stop = self._asked
@@ -70,7 +71,7 @@ class InterruptHandler(Hook):
                 return
             stop = any(all_gather_objects(self._asked))
         if stop:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
             self.save("model_interrupted")
+            # Whoever starts several processes ends all when one has ended: not before the file is written.
+            barrier()
             raise TrainingInterrupted

@@ -24,9 +24,10 @@ class ProgressBar(Hook):
 
     def after_step(self) -> None:
         # The newest losses: tqdm limits how often they are drawn.
-        latest = self.trainer.storage.latest
-        shown = {"loss": latest("total_loss"), "images/s": latest("images_per_second")}
-        self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items() if value is not None}, False)
+        storage = self.trainer.storage
+        shown = {name.removeprefix("loss_"): storage.latest(name) for name in storage.names() if "loss" in name}
+        shown["images/s"] = storage.latest("images_per_second")
+        self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if value is not None}, False)
         self._bar.update()
 
     def close(self) -> None:

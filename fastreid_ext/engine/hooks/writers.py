@@ -9,22 +9,23 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from fastreid_ext.engine.hooks.base import Hook
+from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["PeriodicWriter"]
 
 
 class PeriodicWriter(Hook):
-    """Writes the storage's scalars every `period` iterations and after each epoch with an evaluation.
+    """Writes the storage's scalars every `period` iterations, and what is new after an epoch, such as an evaluation.
 
     Args:
         output_dir: for `metrics.jsonl` (appended to by a resumed run) and TensorBoard's event files.
         period: iterations.
-        log_lines: also log a line each time, where no progress bar shows the same.
+        file_only: keep the log lines from the console, where a progress bar shows the same.
     """
 
-    def __init__(self, output_dir: str | Path, period: int, *, log_lines: bool = True) -> None:
-        self.output_dir, self.period, self.log_lines = Path(output_dir), period, log_lines
+    def __init__(self, output_dir: str | Path, period: int, *, file_only: bool = False) -> None:
+        self.output_dir, self.period, self.file_only = Path(output_dir), period, file_only
         self._written = 0
 
     def before_train(self) -> None:
@@ -58,8 +59,8 @@ class PeriodicWriter(Hook):
         self._file.flush()
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, storage.iteration)
-        if self.log_lines and "total_loss" in scalars:
-            get_logger(__name__).info(self._line(scalars))
+        if "total_loss" in scalars:
+            get_logger(__name__).info(self._line(scalars), extra={"file_only": self.file_only})
 
     def close(self) -> None:
         if hasattr(self, "_file"):
@@ -96,4 +97,5 @@ def _drop_lines_from(path: Path, iteration: int) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write("".join(kept))

@@ -61,7 +61,7 @@ class LightConv3x3(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """The unified aggregation gate, which all scales share: a weight in (0, 1) for each channel (Eq. 2)."""
+    """The unified aggregation gate, which all scales share: a weight in (0, 1) for each channel (Eq. 3)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()

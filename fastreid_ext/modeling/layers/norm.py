@@ -73,10 +73,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
     @torch.no_grad()
     def _update(self, mean: Tensor, unbiased_variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), self.momentum)
+        # As torch's norms: without a momentum, the average of all batches.
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), momentum)
 
 
 @NORMS.register("GhostBN", source="Hoffer et al. 2017")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fastreid_ext.functional.precision import widen
 from fastreid_ext.registry import Registry
 
 __all__ = [
@@ -46,7 +47,12 @@ class Flatten(nn.Flatten):
 
 @POOLINGS.register(aliases=("FastGlobalAvgPool",))
 class GlobalAvgPool(nn.Module):
-    """Mean over the map."""
+    """Mean over the map.
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3), keepdim=True)
@@ -54,7 +60,12 @@ class GlobalAvgPool(nn.Module):
 
 @POOLINGS.register()
 class GlobalMaxPool(nn.AdaptiveMaxPool2d):
-    """Maximum over the map."""
+    """Maximum over the map.
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -62,7 +73,12 @@ class GlobalMaxPool(nn.AdaptiveMaxPool2d):
 
 @POOLINGS.register()
 class AdaptiveAvgMaxPool(nn.Module):
-    """Mean plus maximum over the map."""
+    """Mean plus maximum over the map.
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +92,12 @@ class AdaptiveAvgMaxPool(nn.Module):
 
 @POOLINGS.register()
 class ClipGlobalAvgPool(nn.Module):
-    """Mean over the map, clipped to [0, 1]."""
+    """Mean over the map, clipped to [0, 1].
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3), keepdim=True).clamp(0.0, 1.0)
@@ -102,7 +123,7 @@ class GeneralizedMeanPooling(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        values = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=self.eps)
+        values = widen(x).clamp(min=self.eps)
         # The generalised mean is homogeneous: a constant factor passes through it, and through its gradient.
         largest = values.detach().amax(dim=(2, 3), keepdim=True)
         mean = (values / largest).pow(self.p).mean(dim=(2, 3), keepdim=True).pow(1.0 / self.p)
@@ -114,7 +135,12 @@ class GeneralizedMeanPooling(nn.Module):
 
 @POOLINGS.register(source="Radenović et al. 2018")
 class GeneralizedMeanPoolingP(GeneralizedMeanPooling):
-    """Generalised mean over the map with a learned exponent that starts at `p`."""
+    """Generalised mean over the map with a learned exponent that starts at `p`.
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__(p, eps)

@@ -1,0 +1,70 @@
+"""From a config to the training loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.engine.train_loop import AMPTrainer, SimpleTrainer
+from fastreid_ext.solver import build_gradient_clipper
+from fastreid_ext.utils.dist import get_world_size
+from fastreid_ext.utils.logger import get_logger
+
+__all__ = ["build_loop", "wrap_model"]
+
+
+def wrap_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model as the loop calls it: compiled and distributed where asked for.
+
+    Raises:
+        ConfigError: several processes on one named GPU.
+    """
+    wrapped: nn.Module = torch.compile(model) if cfg.MODEL.COMPILE else model  # type: ignore[assignment]
+    if get_world_size() > 1:
+        device = next(model.parameters()).device
+        if cfg.MODEL.DEVICE.startswith("cuda:"):
+            raise ConfigError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} is one GPU; with several processes set cuda or auto")
+        device_ids = [device.index] if device.type == "cuda" else None
+        wrapped = DistributedDataParallel(
+            wrapped, device_ids=device_ids, find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS
+        )
+    return wrapped
+
+
+def build_loop(
+    cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer, iters_per_epoch: int
+) -> SimpleTrainer:
+    """The loop in the precision that `SOLVER.AMP` and the device ask for.
+
+    Raises:
+        ConfigError: float16 on a CPU.
+    """
+    options = {
+        "iters_per_epoch": iters_per_epoch,
+        "max_epochs": cfg.SOLVER.MAX_EPOCH,
+        "accumulation_steps": cfg.SOLVER.ACCUMULATION_STEPS,
+        "clip_gradients": build_gradient_clipper(cfg),
+    }
+    device_type = next(model.parameters()).device.type
+    dtype = _amp_dtype(cfg, device_type)
+    if dtype is None:
+        return SimpleTrainer(model, loader, optimizer, **options)
+    return AMPTrainer(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
+
+
+def _amp_dtype(cfg: CfgNode, device_type: str) -> torch.dtype | None:
+    amp = cfg.SOLVER.AMP
+    if not amp.ENABLED:
+        return None
+    if amp.DTYPE != "auto":
+        if amp.DTYPE == "fp16" and device_type == "cpu":
+            raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU; take bf16 on a CPU, or turn SOLVER.AMP.ENABLED off")
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}[amp.DTYPE]
+    if device_type == "cpu":
+        get_logger(__name__).info("SOLVER.AMP.DTYPE auto is float32 on a CPU, which has no fast half precision")
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
