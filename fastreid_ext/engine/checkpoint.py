@@ -76,8 +76,8 @@ class Checkpointer:
         try:
             with atomic_write(path, "wb") as file:
                 torch.save(dict(state), file)
-        except RuntimeError as error:
-            # torch's archive writer hides what the system said.
+        except (OSError, RuntimeError) as error:
+            # torch's archive writer may hide what the system said behind a RuntimeError.
             raise OSError(f"cannot write {path}: {error}") from error
         if resumable:
             with atomic_write(self.output_dir / "last_checkpoint") as file:
