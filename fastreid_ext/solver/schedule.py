@@ -46,8 +46,11 @@ def cosine(cfg: CfgNode) -> Schedule:
 
 
 def warmup_factor(iteration: int, *, iterations: int, start: float, method: str) -> float:
-    """What the rate is multiplied by: from `start` to 1 in `iterations` steps, straight ("linear"), as a power ("exp"),
-    or all at once at the end ("constant")."""
+    """What the rate is multiplied by at an iteration of the warm-up.
+
+    From `start` to 1 in `iterations` steps: straight ("linear"), as a power ("exp"), or all at once at the end
+    ("constant").
+    """
     if iteration >= iterations:
         return 1.0
     done = iteration / iterations

@@ -479,9 +479,10 @@ def test_librarys_own_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.equal(backbone.layer4[1].conv2.weight, reference["layer4.1.conv2.weight"])
 
 
-def test_path_without_pretrain_loads_nothing() -> None:
+def test_path_without_pretrain_loads_nothing_and_says_so(log: pytest.LogCaptureFixture) -> None:
     with torch.device("meta"):
         build_backbone(_cfg("ResNet", PRETRAIN=False, PRETRAIN_PATH="nowhere.pth"))
+    assert "PRETRAIN is off: the backbone starts at random" in log.text
 
 
 def test_non_local_blocks_are_new_in_imagenet_weights(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:

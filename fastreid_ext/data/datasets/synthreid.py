@@ -69,7 +69,7 @@ class SynthReID(ReIDDataset):
             variation=variation,
             seed=seed,
         )
-        read_market_layout(self, draw_dataset(root / "synthreid" / f"{kind}-{_digest(spec)}", spec))
+        read_market_layout(self, draw_dataset(Path(root) / "synthreid" / f"{kind}-{_digest(spec)}", spec))
         self.check()
 
 

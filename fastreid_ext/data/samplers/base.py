@@ -29,6 +29,7 @@ class BatchSampler(ABC):
 
     Attributes:
         batches_per_epoch: whole batches in the data, at least one.
+        group_size: consecutive images that belong together and must not be parted between processes.
 
     Raises:
         SamplerError: there are no images, or a size is not positive.
@@ -48,6 +49,7 @@ class BatchSampler(ABC):
         self.camids = np.asarray(camids, dtype=np.int64)
         self.batch_size, self.num_instances, self.seed = batch_size, num_instances, seed
         self.batches_per_epoch = max(1, len(self.pids) // batch_size)
+        self.group_size = 1
 
     def epoch(self, epoch: int) -> Indices:
         """Indices of the images of each batch of an epoch, (batches_per_epoch, batch_size)."""

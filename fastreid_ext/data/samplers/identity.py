@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fastreid_ext.data.samplers.base import BatchSampler, Indices, SamplerError
@@ -13,8 +15,11 @@ __all__ = ["BalancedIdentitySampler", "NaiveIdentitySampler"]
 class _IdentitySampler(BatchSampler):
     """Counts identities before the first batch, so that too few of them are an error and never a hang."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # the signature is that of BatchSampler
+    def __init__(
+        self, pids: Sequence[int], camids: Sequence[int], *, batch_size: int, num_instances: int = 4, seed: int = 0
+    ) -> None:
+        super().__init__(pids, camids, batch_size=batch_size, num_instances=num_instances, seed=seed)
+        self.group_size = num_instances
         order = np.argsort(self.pids, kind="stable")
         starts = np.flatnonzero(np.diff(self.pids[order])) + 1
         self.images_of = np.split(order, starts)

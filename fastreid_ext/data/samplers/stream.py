@@ -43,12 +43,10 @@ class BatchStream:
         self.accumulation_steps, self.start_iteration = accumulation_steps, start_iteration
         parts = world_size * accumulation_steps
         share = sampler.batch_size // parts
-        # Only identity samplers say how many identities a batch has.
-        instances = sampler.num_instances if hasattr(sampler, "num_identities") else 1
-        if sampler.batch_size % parts or share % instances:
+        if sampler.batch_size % parts or share % sampler.group_size:
             raise SamplerError(
                 f"a batch of {sampler.batch_size} images (SOLVER.IMS_PER_BATCH) does not divide into {world_size} "
-                f"processes x {accumulation_steps} passes of equally many images, in groups of {instances}"
+                f"processes x {accumulation_steps} passes of equally many images, in groups of {sampler.group_size}"
             )
         self.share = share
 

@@ -42,4 +42,6 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
         )
     if node.PRETRAIN:
         load_pretrained(backbone, node.PRETRAIN_PATH)
+    elif node.PRETRAIN_PATH:
+        logger.warning("MODEL.BACKBONE.PRETRAIN_PATH is set, but PRETRAIN is off: the backbone starts at random")
     return backbone
