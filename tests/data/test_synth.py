@@ -18,21 +18,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_synth import KINDS, TINY
 
 from fastreid_ext.data.synth import dataset as synth
 from fastreid_ext.data.synth.dataset import SynthSpec, draw_dataset
 from fastreid_ext.data.synth.render import Kind, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY: dict[str, Any] = {
-    "num_train_ids": 3,
-    "num_test_ids": 2,
-    "num_cameras": 3,
-    "images_per_camera": 2,
-    "num_distractors": 4,
-    "size": (32, 16),
-}
-KINDS: tuple[Kind, ...] = ("person", "vehicle")
 
 # Draws TINY into sys.argv[1] in a process of its own; with a second argument, waits there in the middle for its end.
 SCRIPT = f"""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_synth import KINDS, TINY
 
 from fastreid_ext.config import ConfigError
 from fastreid_ext.data.datasets.market_layout import MARKET_FOLDERS, market_samples
@@ -20,16 +21,6 @@ from fastreid_ext.data.synth import dataset as synth
 from fastreid_ext.data.synth.dataset import SynthSpec, draw_dataset
 from fastreid_ext.data.synth.render import Kind
 from fastreid_ext.evaluation import rank_metrics
-
-TINY: dict[str, Any] = {
-    "num_train_ids": 3,
-    "num_test_ids": 2,
-    "num_cameras": 3,
-    "images_per_camera": 2,
-    "num_distractors": 4,
-    "size": (32, 16),
-}
-KINDS: tuple[Kind, ...] = ("person", "vehicle")
 
 
 def test_what_is_drawn_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

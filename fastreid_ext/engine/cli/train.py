@@ -73,8 +73,6 @@ def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None
 
 
 def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
-    for name in cfg.PROJECTS:
-        projects.load(name)
     setup_logger(cfg.OUTPUT_DIR)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
@@ -96,6 +94,9 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> Non
 
 
 def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
+    # A process that got the config from another one has not loaded its projects.
+    for name in cfg.PROJECTS:
+        projects.load(name)
     path, state = _checkpoint(cfg, resume)
     model = build_model(_for_checkpoint(cfg, state))
     report = load_weights(model, state, source=path, for_inference=True)
