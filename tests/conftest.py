@@ -15,6 +15,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps decoded images out of the user's cache folder, in the processes that tests start, too."""
+    monkeypatch.setenv("FASTREID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
     np.random.seed(0)

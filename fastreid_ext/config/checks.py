@@ -29,6 +29,8 @@ def _values(cfg: CfgNode) -> Iterator[str]:
         "SOLVER.WARMUP_METHOD": (cfg.SOLVER.WARMUP_METHOD, ("linear", "constant", "exp")),
         "SOLVER.AMP.DTYPE": (cfg.SOLVER.AMP.DTYPE, ("auto", "bf16", "fp16")),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ("norm", "value")),
+        "DATALOADER.STORE": (cfg.DATALOADER.STORE, ("auto", "device", "pinned", "mmap", "stream")),
+        "INPUT.REA.MODE": (cfg.INPUT.REA.MODE, ("const", "rand", "pixel")),
         "INPUT.PADDING.MODE": (cfg.INPUT.PADDING.MODE, ("constant", "edge", "reflect", "symmetric")),
     }
     for key, (value, allowed) in choices.items():

@@ -132,10 +132,11 @@ def _input() -> CfgNode:
     inputs.AFFINE = CfgNode({"ENABLED": False})
     inputs.AUTOAUG = CfgNode({"ENABLED": False, "PROB": 0.0})
     inputs.AUGMIX = CfgNode({"ENABLED": False, "PROB": 0.0})
-    # VALUE is the RGB colour, 0-255, of the erased rectangle.
-    inputs.REA = CfgNode({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN)})
+    # MODE "const" fills the erased rectangle with the RGB colour VALUE, 0-255; "rand" with a random colour and "pixel"
+    # with noise, both standard normal on the scale of normalised images (MODE is new).
+    inputs.REA = CfgNode({"ENABLED": False, "PROB": 0.5, "VALUE": list(IMAGENET_MEAN), "MODE": "const"})
     inputs.RPT = CfgNode({"ENABLED": False, "PROB": 0.5})
-    # Further registered transforms, such as your own, behind those above (new).
+    # Further registered transforms, such as your own, ahead of REA and RPT (new).
     inputs.TRANSFORMS = []
     return inputs
 
@@ -157,7 +158,13 @@ def _dataloader() -> CfgNode:
     loader.SAMPLER_TRAIN = "TrainingSampler"
     # Images of an identity in a batch, for the identity samplers.
     loader.NUM_INSTANCE = 4
-    # Worker processes a training process; 0 decodes in the process itself.
+    # Where decoded images are kept: "device" (the memory of the training device), "pinned" (page-locked host memory,
+    # for GPUs), "mmap" (a file that outlives the run and that all processes share), "stream" (nowhere: images are
+    # decoded again for every batch), or "auto", which takes the first of them that has room and says so (new).
+    loader.STORE = "auto"
+    # Folder of the files of "mmap"; empty: FASTREID_CACHE, else fastreid_ext/images in the user's cache folder (new).
+    loader.STORE_DIR = ""
+    # Threads of each process that decode and augment; 0: as many as there are cores (FastReID: processes).
     loader.NUM_WORKERS = 8
     loader.SET_WEIGHT = []
     return loader
@@ -216,8 +223,6 @@ def _test() -> CfgNode:
     # Also evaluate the untrained model (new).
     test.EVAL_UNTRAINED = False
     test.IMS_PER_BATCH = 64
-    # Worker processes of an evaluation (new).
-    test.NUM_WORKERS = 4
     # What turns features into figures (new).
     test.EVALUATOR = "ReidEvaluator"
     test.METRIC = "cosine"

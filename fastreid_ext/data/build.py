@@ -10,11 +10,12 @@ import torch
 
 from fastreid_ext.config import CfgNode
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.data.loader import TestLoader, TrainLoader
 from fastreid_ext.data.protocol import JUNK_PID
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers import BatchSampler, BatchStream, build_sampler
-from fastreid_ext.data.transforms import build_test_transform, build_train_transform
+from fastreid_ext.data.transforms import build_test_pipeline, build_train_pipeline
 from fastreid_ext.utils.dist import get_rank, get_world_size
 
 __all__ = ["TrainData", "build_test_loader", "build_train_data", "build_train_loader"]
@@ -58,9 +59,22 @@ def build_train_data(cfg: CfgNode) -> TrainData:
 
 
 def build_train_loader(
-    cfg: CfgNode, data: TrainData, *, device: torch.device | str, start_iteration: int = 0
+    cfg: CfgNode,
+    data: TrainData,
+    *,
+    device: torch.device | str,
+    stores: ImageStores | None = None,
+    start_iteration: int = 0,
 ) -> tuple[TrainLoader, BatchSampler]:
-    """The loader of this process, whose first batch is that of `start_iteration`, and the sampler behind it."""
+    """The loader of this process, whose first batch is that of `start_iteration`, and the sampler behind it.
+
+    Args:
+        cfg: the config.
+        data: the training images.
+        device: where batches go.
+        stores: where decoded images are kept; they outlive the loader.
+        start_iteration: the first step.
+    """
     sampler = build_sampler(cfg, data.samples)
     stream = BatchStream(
         sampler,
@@ -69,23 +83,35 @@ def build_train_loader(
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         start_iteration=start_iteration,
     )
-    loader = TrainLoader(
-        data.samples, build_train_transform(cfg), stream, num_workers=cfg.DATALOADER.NUM_WORKERS, device=device
-    )
-    return loader, sampler
+    stores = stores or ImageStores.from_config(cfg, device)
+    paths = [sample.path for sample in data.samples]
+    names = "+".join(type(dataset).__name__ for dataset in data.datasets)
+    store = stores.get(paths, tuple(cfg.INPUT.SIZE_TRAIN), label=f"{names}-train")
+    return TrainLoader(data.samples, store, build_train_pipeline(cfg), stream), sampler
 
 
-def build_test_loader(cfg: CfgNode, samples: Sequence[Sample], *, device: torch.device | str) -> TestLoader:
-    """The loader of this process's share of the samples: a contiguous part, so that ranks concatenate to the whole."""
+def build_test_loader(
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    *,
+    device: torch.device | str,
+    stores: ImageStores | None = None,
+    label: str = "test",
+) -> TestLoader:
+    """The loader of this process's share of the samples: a contiguous part, so that ranks concatenate to the whole.
+
+    Args:
+        cfg: the config.
+        samples: of all processes.
+        device: where batches go.
+        stores: where decoded images are kept; they outlive the loader.
+        label: what the log calls the images.
+    """
     share = math.ceil(len(samples) / get_world_size())
-    mine = samples[get_rank() * share : (get_rank() + 1) * share]
-    return TestLoader(
-        mine,
-        build_test_transform(cfg),
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        num_workers=cfg.TEST.NUM_WORKERS,
-        device=device,
-    )
+    part = slice(get_rank() * share, (get_rank() + 1) * share)
+    stores = stores or ImageStores.from_config(cfg, device)
+    store = stores.get([s.path for s in samples], tuple(cfg.INPUT.SIZE_TEST), label=label, part=part)
+    return TestLoader(samples[part], store, build_test_pipeline(cfg), batch_size=cfg.TEST.IMS_PER_BATCH)
 
 
 def _training_samples(dataset: ReIDDataset, *, combine_all: bool) -> list[Sample]:

@@ -1,82 +1,126 @@
-"""From samples to batches on the model's device."""
+"""From samples to normalised batches on the model's device."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-import torch
-from PIL.Image import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+import numpy as np
+from numpy.typing import NDArray
 
-from fastreid_ext.data.image import UnreadableImage, read_image
+from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.data.image_store import ImageStore
+from fastreid_ext.data.prefetch import Prefetch
 from fastreid_ext.data.sample import Sample
-from fastreid_ext.data.samplers import BatchStream
+from fastreid_ext.data.samplers import BatchPart, BatchStream
+from fastreid_ext.data.transforms import Pipeline, on_device
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Batch", "TestLoader", "TrainLoader"]
+__all__ = ["Batch", "LoadingError", "TestLoader", "TrainLoader"]
 
 Batch = dict[str, Any]
-"""`images` uint8 (B, 3, H, W), `targets` (B,), `camids` (B,), `img_paths` list of B, `unreadable` list of errors."""
-
-Transform = Callable[[Image], Tensor]
+"""`images` float32 (B, 3, H, W), `normalized` True, `targets` (B,), `camids` (B,), `indices` (B,), `img_paths` list of
+B, `unreadable` list of errors."""
 
 _SUBSTITUTES = 100
 
 
+class LoadingError(RuntimeError):
+    """A batch could not be made; the message names its images, `__cause__` is the error itself."""
+
+
 class TrainLoader:
-    """Endless training batches of this process.
+    """Endless training batches of this process, made by a thread while the model works.
 
-    The augmentation of an image follows from its place in the stream alone: neither the number of workers nor that of
-    processes changes it. An image that cannot be read is replaced by another one of the same identity and listed in the
-    batch's `unreadable`.
-
-    Raises:
-        UnreadableImage: nothing could be read in place of an image.
+    The augmentation of an image follows from seed, step and its place in the whole batch alone: neither the number of
+    processes nor a resumed run changes it. An image that cannot be read is replaced by another one of the same identity
+    and listed in the batch's `unreadable`.
 
     Attributes:
         unreadable: why, by path, for the images that could not be read so far.
 
     Args:
         samples: with `pid` numbered from 0.
-        transform: image to uint8 tensor, random by torch's generator.
+        store: their images.
+        pipeline: augments and normalises.
         stream: which samples each batch takes.
-        num_workers: processes that decode; 0 decodes in this one.
-        device: where batches go.
+        depth: batches that are made ahead, at most.
     """
 
     def __init__(
-        self,
-        samples: Sequence[Sample],
-        transform: Transform,
-        stream: BatchStream,
-        *,
-        num_workers: int = 0,
-        device: torch.device | str = "cpu",
+        self, samples: Sequence[Sample], store: ImageStore, pipeline: Pipeline, stream: BatchStream, *, depth: int = 2
     ) -> None:
-        self.samples, self.stream, self.device = samples, stream, torch.device(device)
+        self.samples, self.store, self.pipeline, self.stream, self.depth = samples, store, pipeline, stream, depth
         self.unreadable: dict[str, str] = {}
-        self._loader = DataLoader(
-            _TrainImages(samples, transform),
-            batch_sampler=stream,
-            num_workers=num_workers,
-            collate_fn=_collate,
-            worker_init_fn=_leave_process_group,
-            pin_memory=self.device.type == "cuda",
-            # The loader's own seeds must not draw from the generator that a resumed run restores.
-            generator=torch.Generator().manual_seed(0),
-        )
+        self._labels = _Labels(samples)
+        self._of_pid: dict[int, list[int]] = {}
+        for index, sample in enumerate(samples):
+            self._of_pid.setdefault(sample.pid, []).append(index)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            for error in batch["unreadable"]:
-                self._report(error)
-            # Here and not where it is read: DataLoader cannot carry this exception over from a worker.
-            if len(batch["images"]) < self.stream.share:
-                raise batch["unreadable"][-1]
-            yield _to_device(batch, self.device)
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from the stream's place on.
+
+        Raises:
+            UnreadableImage: nothing could be read in place of an image.
+            LoadingError: anything else went wrong.
+        """
+        batches = Prefetch(self._batches, device=self.store.device, depth=self.depth)
+        try:
+            for batch in batches:
+                for error in batch["unreadable"]:
+                    self._report(error)
+                yield batch
+        except UnreadableImage:
+            for index, error in list(self.store.unreadable.items()):
+                self.unreadable[self.samples[index].path] = error.reason
+            raise
+        finally:
+            batches.close()
+
+    def _batches(self) -> Iterator[Batch]:
+        for part in self.stream:
+            try:
+                yield self._load(part)
+            except UnreadableImage:
+                raise
+            except Exception as error:
+                raise _failed(error, self.samples, part.indices, f"of iteration {part.iteration} ") from error
+
+    def _load(self, part: BatchPart) -> Batch:
+        indices = self._readable(part.indices)
+        drawn = self.pipeline.draw(
+            self.stream.generator(part.iteration), self.stream.sampler.batch_size, self.store.size
+        )
+        share = slice(part.start, part.start + len(indices))
+        images = self.pipeline(self.store.fetch(indices), [transform.part(share) for transform in drawn])
+        unreadable = [self.store.unreadable[index] for index in part.indices if index in self.store.unreadable]
+        return {"images": images, **self._labels.of(indices, images), "unreadable": unreadable}
+
+    def _readable(self, wanted: Sequence[int]) -> list[int]:
+        """The images, or in place of those that cannot be read the first of its candidates that can."""
+        indices = list(wanted)
+        candidates = {index: self._candidates(index) for index in wanted}
+        while True:
+            self.store.prepare(indices)
+            failed = [place for place, index in enumerate(indices) if index in self.store.unreadable]
+            if not failed:
+                return indices
+            substitutes: dict[int, int] = {}
+            for place in failed:
+                index = wanted[place]
+                if index not in substitutes:
+                    found = next((c for c in candidates[index] if c not in self.store.unreadable), None)
+                    if found is None:
+                        raise self.store.unreadable[index]
+                    substitutes[index] = found
+                indices[place] = substitutes[index]
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The other images of the identity, then its neighbours."""
+        same = self._of_pid[self.samples[index].pid]
+        start = same.index(index)
+        yield from same[start + 1 :] + same[:start]
+        yield from ((index + offset) % len(self.samples) for offset in range(1, _SUBSTITUTES))
 
     def _report(self, error: UnreadableImage) -> None:
         if error.path not in self.unreadable:
@@ -87,116 +131,76 @@ class TrainLoader:
 class TestLoader:
     """Batches of the samples in their order, for feature extraction; unreadable images are left out and listed.
 
-    A batch has `indices` (B,), positions of its images in `samples`, beside the keys of `Batch`.
+    A batch's `indices` are the places of its images in `samples`.
 
     Args:
         samples: this process's share.
-        transform: image to uint8 tensor.
+        store: their images.
+        pipeline: normalises.
         batch_size: images a batch.
-        num_workers: processes that decode; 0 decodes in this one.
-        device: where batches go.
+        depth: batches that are made ahead, at most.
     """
 
     __test__ = False
 
     def __init__(
-        self,
-        samples: Sequence[Sample],
-        transform: Transform,
-        *,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        device: torch.device | str = "cpu",
+        self, samples: Sequence[Sample], store: ImageStore, pipeline: Pipeline, *, batch_size: int = 64, depth: int = 2
     ) -> None:
-        self.samples, self.device = samples, torch.device(device)
-        self._loader = DataLoader(
-            _TestImages(samples, transform),
-            batch_size=batch_size,
-            num_workers=min(num_workers, -(-len(samples) // batch_size)),
-            collate_fn=_collate,
-            worker_init_fn=_leave_process_group,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),
-        )
+        self.samples, self.store, self.pipeline, self.depth = samples, store, pipeline, depth
+        self.batch_size = batch_size
+        self._labels = _Labels(samples)
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return -(-len(self.samples) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            yield _to_device(batch, self.device)
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """All batches.
 
-
-class _TrainImages(Dataset[Batch]):
-    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
-        self.samples, self.transform = samples, transform
-        self._of_pid: dict[int, list[int]] = {}
-        for index, sample in enumerate(samples):
-            self._of_pid.setdefault(sample.pid, []).append(index)
-
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        index, draw_seed = key
-        unreadable = []
-        for candidate in self._candidates(index):
-            try:
-                image = read_image(self.samples[candidate].path)
-            except UnreadableImage as error:
-                unreadable.append(error)
-                continue
-            with torch.random.fork_rng(devices=[]):
-                # torch.manual_seed would seed the GPU's generator, too, which nothing puts back.
-                torch.default_generator.manual_seed(draw_seed)
-                return _item(candidate, self.samples[candidate], self.transform(image), unreadable)
-        return _item(index, self.samples[index], None, unreadable)
-
-    def _candidates(self, index: int) -> Iterator[int]:
-        """The image itself, the other images of its identity, then its neighbours."""
-        yield index
-        same = self._of_pid[self.samples[index].pid]
-        start = same.index(index)
-        yield from same[start + 1 :] + same[:start]
-        yield from ((index + offset) % len(self.samples) for offset in range(1, _SUBSTITUTES))
-
-
-class _TestImages(Dataset[Batch]):
-    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
-        self.samples, self.transform = samples, transform
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Batch:
-        sample = self.samples[index]
+        Raises:
+            LoadingError: anything but an unreadable image went wrong.
+        """
+        batches = Prefetch(self._batches, device=self.store.device, depth=self.depth)
         try:
-            return _item(index, sample, self.transform(read_image(sample.path)), [])
-        except UnreadableImage as error:
-            return _item(index, sample, None, [error])
+            yield from batches
+        finally:
+            batches.close()
+
+    def _batches(self) -> Iterator[Batch]:
+        for start in range(0, len(self.samples), self.batch_size):
+            wanted = range(start, min(start + self.batch_size, len(self.samples)))
+            try:
+                yield self._load(wanted)
+            except Exception as error:
+                raise _failed(error, self.samples, wanted) from error
+
+    def _load(self, wanted: Sequence[int]) -> Batch:
+        self.store.prepare(wanted)
+        indices = [index for index in wanted if index not in self.store.unreadable]
+        images = self.pipeline(self.store.fetch(indices))
+        unreadable = [self.store.unreadable[index] for index in wanted if index in self.store.unreadable]
+        return {"images": images, **self._labels.of(indices, images), "unreadable": unreadable}
 
 
-def _item(index: int, sample: Sample, image: Tensor | None, unreadable: list[UnreadableImage]) -> Batch:
-    return {"index": index, "sample": sample, "image": image, "unreadable": unreadable}
+class _Labels:
+    """What a batch tells about its images."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.paths = [sample.path for sample in samples]
+        self.pids = np.array([sample.pid for sample in samples], dtype=np.int64)
+        self.camids = np.array([sample.camid for sample in samples], dtype=np.int64)
+
+    def of(self, indices: Sequence[int], images: Any) -> Batch:
+        places: NDArray[np.int64] = np.asarray(indices, dtype=np.int64)
+        columns = on_device(np.stack((self.pids[places], self.camids[places], places)), images)
+        return {
+            "normalized": True,
+            "targets": columns[0],
+            "camids": columns[1],
+            "indices": columns[2],
+            "img_paths": [self.paths[index] for index in indices],
+        }
 
 
-def _collate(items: list[Batch]) -> Batch:
-    readable = [item for item in items if item["image"] is not None]
-    no_images = torch.empty(0, 3, 0, 0, dtype=torch.uint8)
-    return {
-        "images": torch.stack([item["image"] for item in readable]) if readable else no_images,
-        "targets": torch.tensor([item["sample"].pid for item in readable], dtype=torch.long),
-        "camids": torch.tensor([item["sample"].camid for item in readable], dtype=torch.long),
-        "indices": torch.tensor([item["index"] for item in readable], dtype=torch.long),
-        "img_paths": [item["sample"].path for item in readable],
-        "unreadable": [error for item in items for error in item["unreadable"]],
-    }
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
-    }
-
-
-def _leave_process_group(worker: int) -> None:
-    """Ctrl-C and signals to the whole group are for the training process, which saves and then ends its workers."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
+def _failed(error: Exception, samples: Sequence[Sample], indices: Sequence[int], which: str = "") -> LoadingError:
+    paths = ", ".join(samples[index].path for index in indices)
+    return LoadingError(f"the batch {which}could not be made: {type(error).__name__}: {error}; its images: {paths}")

@@ -13,6 +13,7 @@ from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.engine import hooks
 from fastreid_ext.engine.build import build_loop, wrap_model
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
@@ -62,7 +63,8 @@ class DefaultTrainer:
         self.device = next(self.model.parameters()).device
         # Initial weights are the same on all ranks; what is drawn in training is not.
         seed_everything(cfg.SEED + get_rank())
-        self.loader, sampler = build_train_loader(self.cfg, self.data, device=self.device)
+        self.stores = ImageStores.from_config(self.cfg, self.device)
+        self.loader, sampler = build_train_loader(self.cfg, self.data, device=self.device, stores=self.stores)
         self.optimizer = build_optimizer(self.cfg, self.model)
         self.loop = build_loop(
             self.cfg, wrap_model(self.cfg, self.model), self.loader, self.optimizer, sampler.batches_per_epoch
@@ -101,7 +103,7 @@ class DefaultTrainer:
         if self.average is not None:
             built.append(self.average)
         if cfg.TEST.PRECISE_BN.ENABLED:
-            batches, _ = build_train_loader(cfg, self.data, device=self.device)
+            batches, _ = build_train_loader(cfg, self.data, device=self.device, stores=self.stores)
             built.append(hooks.PreciseBN(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))
         self.best: hooks.BestCheckpointer | None = None
         if self.test_data:
@@ -185,7 +187,7 @@ class DefaultTrainer:
     def test(self) -> Results:
         """Evaluates the model as it is on all test sets."""
         broadcast_buffers(self.model)
-        return evaluate(self.cfg, self.model, self.test_data)
+        return evaluate(self.cfg, self.model, self.test_data, stores=self.stores)
 
     def unreadable_images(self) -> dict[str, str]:
         """Training images that could not be read on any rank, and why."""

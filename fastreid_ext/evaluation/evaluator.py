@@ -13,6 +13,7 @@ from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.evaluation.inference import Features, extract_features
 from fastreid_ext.evaluation.rank import RankMetrics, rank_metrics
@@ -103,8 +104,16 @@ class ReidEvaluator:
         )
 
 
-def evaluate(cfg: CfgNode, model: nn.Module, datasets: Sequence[ReIDDataset]) -> Results:
+def evaluate(
+    cfg: CfgNode, model: nn.Module, datasets: Sequence[ReIDDataset], *, stores: ImageStores | None = None
+) -> Results:
     """Extracts features with `model` and evaluates every data set; all ranks call it and get the same results.
+
+    Args:
+        cfg: the config.
+        model: takes a batch dict and returns embeddings in evaluation mode.
+        datasets: with their protocols.
+        stores: where decoded images are kept; given again, they spare the next evaluation the decoding.
 
     Raises:
         UnreadableImagesError: after all features are there, when some images could not be read and
@@ -113,9 +122,10 @@ def evaluate(cfg: CfgNode, model: nn.Module, datasets: Sequence[ReIDDataset]) ->
     results: Results = {}
     device = next(model.parameters()).device
     evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
+    stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
         samples = list(dict.fromkeys(s for trial in dataset.trials() for split in trial for s in split))
-        loader = build_test_loader(cfg, samples, device=device)
+        loader = build_test_loader(cfg, samples, device=device, stores=stores, label=f"{type(dataset).__name__}-test")
         extracted = extract_features(model, loader, flip=cfg.TEST.FLIP.ENABLED)
         results[dataset.spec] = evaluator(_by_sample(cfg, samples, extracted), dataset)
         if extracted.unreadable:

@@ -9,7 +9,7 @@ from fastreid_ext.config import load_config
 from fastreid_ext.config.loader import config_files
 from fastreid_ext.data.datasets import DATASETS
 from fastreid_ext.data.samplers import SAMPLERS
-from fastreid_ext.data.transforms import build_test_transform, build_train_transform
+from fastreid_ext.data.transforms import build_test_pipeline, build_train_pipeline
 from fastreid_ext.modeling import build_model
 from fastreid_ext.solver import build_gradient_clipper, build_lr_scheduler, build_optimizer
 
@@ -29,7 +29,7 @@ def test_config_builds_what_it_names(name: str) -> None:
     cfg = load_config(FILES[name], options)
     assert all(spec.partition(":")[0] in DATASETS for spec in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS))
     assert cfg.DATALOADER.SAMPLER_TRAIN in SAMPLERS
-    build_train_transform(cfg), build_test_transform(cfg), build_gradient_clipper(cfg)
+    build_train_pipeline(cfg), build_test_pipeline(cfg), build_gradient_clipper(cfg)
     model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     build_lr_scheduler(cfg, optimizer, 10)

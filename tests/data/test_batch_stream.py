@@ -1,4 +1,4 @@
-"""How processes, accumulation passes and a data loader share a sampler's batches."""
+"""How processes and accumulation passes share a sampler's batches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import itertools
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader, Dataset
 
-from fastreid_ext.data.samplers import BatchSampler, BatchStream, NaiveIdentitySampler, SamplerError, TrainingSampler
+from fastreid_ext.data.samplers import (
+    BatchPart,
+    BatchSampler,
+    BatchStream,
+    NaiveIdentitySampler,
+    SamplerError,
+    TrainingSampler,
+)
 
-Key = tuple[int, int]
 
-
-def keys(stream: BatchStream, lists: int) -> list[list[Key]]:
-    return list(itertools.islice(stream, lists))
+def parts(stream: BatchStream, count: int) -> list[BatchPart]:
+    return list(itertools.islice(stream, count))
 
 
 @pytest.fixture
@@ -24,16 +28,19 @@ def sampler() -> BatchSampler:
 
 
 def test_stream_holds_the_epochs_one_after_another(sampler: BatchSampler) -> None:
-    found = [[index for index, _ in batch] for batch in keys(BatchStream(sampler), 5)]
+    found = parts(BatchStream(sampler), 5)
     expected = np.concatenate([sampler.epoch(epoch) for epoch in range(3)])[:5]
-    assert found == expected.tolist()
+    assert [part.indices for part in found] == expected.tolist()
+    assert [(part.iteration, part.start) for part in found] == [(step, 0) for step in range(5)]
 
 
-def test_draw_seeds_have_63_bits_and_differ_in_the_lower_half(sampler: BatchSampler) -> None:
-    seeds = [seed for batch in keys(BatchStream(sampler), 8) for _, seed in batch]
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    # Some generators take 32 bits only.
-    assert len({seed % 2**32 for seed in seeds}) == len(seeds)
+def test_each_step_draws_from_a_generator_of_its_own(sampler: BatchSampler) -> None:
+    stream = BatchStream(sampler)
+    drawn = [stream.generator(step).random(4).tolist() for step in range(8)]
+    assert len({tuple(each) for each in drawn}) == 8
+    assert stream.generator(3).random(4).tolist() == drawn[3]
+    # What the sampler draws in epoch 3 must not repeat in what augmentation draws in step 3.
+    assert np.random.default_rng([sampler.seed, 3]).random(4).tolist() != drawn[3]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -41,19 +48,22 @@ def test_draw_seeds_have_63_bits_and_differ_in_the_lower_half(sampler: BatchSamp
 def test_ranks_and_passes_concatenate_to_the_batch_of_one(
     sampler: BatchSampler, world_size: int, accumulation_steps: int
 ) -> None:
-    parts = [
-        keys(BatchStream(sampler, rank=rank, world_size=world_size, accumulation_steps=accumulation_steps), 8)
+    ranks = [
+        parts(BatchStream(sampler, rank=rank, world_size=world_size, accumulation_steps=accumulation_steps), 8)
         for rank in range(world_size)
     ]
-    for step, batch in enumerate(keys(BatchStream(sampler), 8 // accumulation_steps)):
+    for step, batch in enumerate(parts(BatchStream(sampler), 8 // accumulation_steps)):
         passes = range(step * accumulation_steps, (step + 1) * accumulation_steps)
-        assert [key for number in passes for rank in parts for key in rank[number]] == batch
+        pieces = [rank[number] for number in passes for rank in ranks]
+        assert [index for piece in pieces for index in piece.indices] == batch.indices
+        assert all(batch.indices[piece.start :][: len(piece.indices)] == piece.indices for piece in pieces)
+        assert {piece.iteration for piece in pieces} == {step}
 
 
 def test_each_rank_holds_whole_identities(sampler: BatchSampler) -> None:
     for rank in range(4):
-        for part in keys(BatchStream(sampler, rank=rank, world_size=4), 3):
-            pids = sampler.pids[[index for index, _ in part]].reshape(-1, 2)
+        for part in parts(BatchStream(sampler, rank=rank, world_size=4), 3):
+            pids = sampler.pids[part.indices].reshape(-1, 2)
             assert (pids[:, 0] == pids[:, 1]).all()
 
 
@@ -73,14 +83,14 @@ def test_without_identities_to_keep_whole_any_equal_share_will_do() -> None:
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize("stop", [0, 1, 2, 5])
 def test_stream_goes_on_at_a_step(sampler: BatchSampler, stop: int, accumulation_steps: int) -> None:
-    whole = keys(BatchStream(sampler, accumulation_steps=accumulation_steps), 8 * accumulation_steps)
+    whole = parts(BatchStream(sampler, accumulation_steps=accumulation_steps), 8 * accumulation_steps)
     resumed = BatchStream(sampler, accumulation_steps=accumulation_steps)
     saved = resumed.state_dict() | {"iteration": stop}
     resumed.load_state_dict(saved)
     assert resumed.state_dict() == saved
     constructed = BatchStream(sampler, accumulation_steps=accumulation_steps, start_iteration=stop)
     for stream in (resumed, constructed):
-        assert keys(stream, (8 - stop) * accumulation_steps) == whole[stop * accumulation_steps :]
+        assert parts(stream, (8 - stop) * accumulation_steps) == whole[stop * accumulation_steps :]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +104,3 @@ def test_state_of_another_stream_is_refused(change: dict[str, int], message: str
     other = BatchStream(NaiveIdentitySampler(pids, camids, **options | change))
     with pytest.raises(SamplerError, match=message):
         other.load_state_dict(saved)
-
-
-class Echo(Dataset[Key]):
-    def __getitem__(self, key: Key) -> Key:
-        return key
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_stream_is_a_batch_sampler_of_a_data_loader(sampler: BatchSampler, workers: int) -> None:
-    loader = DataLoader(Echo(), batch_sampler=BatchStream(sampler), num_workers=workers, collate_fn=list)
-    assert list(itertools.islice(loader, 5)) == keys(BatchStream(sampler), 5)

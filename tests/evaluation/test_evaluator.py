@@ -33,7 +33,7 @@ class Model(nn.Module):
 
 @pytest.fixture
 def cfg() -> CfgNode:
-    return load_config("", ["INPUT.SIZE_TEST", [32, 16], "TEST.IMS_PER_BATCH", 5, "TEST.NUM_WORKERS", 0])
+    return load_config("", ["INPUT.SIZE_TEST", [32, 16], "TEST.IMS_PER_BATCH", 5])
 
 
 @pytest.fixture

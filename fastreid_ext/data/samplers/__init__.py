@@ -3,12 +3,13 @@
 from fastreid_ext.data.samplers.base import BatchSampler, SamplerError
 from fastreid_ext.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
 from fastreid_ext.data.samplers.registry import SAMPLERS, build_sampler
-from fastreid_ext.data.samplers.stream import BatchStream
+from fastreid_ext.data.samplers.stream import BatchPart, BatchStream
 from fastreid_ext.data.samplers.training import TrainingSampler
 
 __all__ = [
     "SAMPLERS",
     "BalancedIdentitySampler",
+    "BatchPart",
     "BatchSampler",
     "BatchStream",
     "NaiveIdentitySampler",

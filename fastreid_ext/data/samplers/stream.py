@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastreid_ext.data.samplers.base import BatchSampler, SamplerError
 
-__all__ = ["BatchStream"]
+__all__ = ["BatchPart", "BatchStream"]
+
+# Keeps what augmentation draws in a step apart from what the sampler draws in the epoch of the same number.
+_AUGMENTATION = 1
+
+
+class BatchPart(NamedTuple):
+    """The images of a forward pass of this process.
+
+    Attributes:
+        indices: of the images.
+        iteration: the step whose batch they are a part of.
+        start: place of the first of them in the whole batch.
+    """
+
+    indices: list[int]
+    iteration: int
+    start: int
 
 
 class BatchStream:
-    """Endless lists of keys `(index, draw seed)`, one list a forward pass of this process.
+    """The sampler's batches without end, a part of a batch a forward pass of this process.
 
     A step's batch is split into accumulation passes and each pass over the ranks in contiguous parts, so that
-    identities stay whole. The draw seed of an image follows from seed, iteration and place in the whole batch alone:
-    what augmentation makes of it depends neither on the number of processes nor on that of decoding workers.
-
-    It serves as `batch_sampler` of a `torch.utils.data.DataLoader`.
+    identities stay whole. What is random about a step follows from seed and iteration alone, and is drawn for the whole
+    batch: what augmentation makes of an image depends neither on the number of processes nor on where a run resumed.
 
     Args:
         sampler: gives the batches of all processes.
@@ -50,18 +66,19 @@ class BatchStream:
             )
         self.share = share
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[BatchPart]:
         iteration = self.start_iteration
         while True:
             epoch, start = divmod(iteration, self.sampler.batches_per_epoch)
             for batch in self.sampler.epoch(epoch)[start:].tolist():
                 for part in range(self.accumulation_steps):
                     first = (part * self.world_size + self.rank) * self.share
-                    yield [
-                        (batch[place], _draw_seed(self.sampler.seed, iteration, place))
-                        for place in range(first, first + self.share)
-                    ]
+                    yield BatchPart(batch[first : first + self.share], iteration, first)
                 iteration += 1
+
+    def generator(self, iteration: int) -> np.random.Generator:
+        """The generator of what is drawn for the whole batch of a step."""
+        return np.random.default_rng([self.sampler.seed, iteration, _AUGMENTATION])
 
     def state_dict(self) -> dict[str, Any]:
         """What the place in the stream depends on; the trainer, who knows what was used, sets `iteration`."""
@@ -83,8 +100,3 @@ class BatchStream:
         if changed:
             raise SamplerError(f"the batches of the saved run cannot be continued: {', '.join(changed)}")
         self.start_iteration = state["iteration"]
-
-
-def _draw_seed(seed: int, iteration: int, place: int) -> int:
-    digest = hashlib.blake2b(f"{seed},{iteration},{place}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1

@@ -2,74 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2 import functional
-
 from fastreid_ext.config import CfgNode
+from fastreid_ext.data.transforms.base import BatchTransform
+from fastreid_ext.data.transforms.normalize import Normalize
+from fastreid_ext.data.transforms.pipeline import Finishing, Pipeline
 from fastreid_ext.data.transforms.registry import TRANSFORMS
+from fastreid_ext.utils.threads import default_threads
 
-__all__ = ["Pipeline", "build_test_transform", "build_train_transform"]
-
-Transform = Callable[[Tensor], Tensor]
-
-
-class Pipeline:
-    """Resizes a decoded image as Pillow does (bicubic, antialiased) and applies transforms around that.
-
-    Args:
-        size: height and width.
-        before: transforms of the image as it was decoded.
-        after: transforms of the resized image.
-        centre_crop: height and width of a crop from the middle, at the end.
-
-    Shape:
-        returns: (3, height, width), uint8.
-    """
-
-    def __init__(
-        self,
-        size: Sequence[int],
-        *,
-        before: Sequence[Transform] = (),
-        after: Sequence[Transform] = (),
-        centre_crop: Sequence[int] | None = None,
-    ) -> None:
-        self.size, self.before, self.after, self.centre_crop = tuple(size), before, after, centre_crop
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        for transform in self.before:
-            image = functional.to_pil_image(transform(functional.pil_to_tensor(image)))
-        height, width = self.size
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        tensor: Tensor = functional.pil_to_tensor(image)
-        for transform in self.after:
-            tensor = transform(tensor)
-        return tensor if self.centre_crop is None else functional.center_crop(tensor, list(self.centre_crop))
+__all__ = ["build_test_pipeline", "build_train_pipeline"]
 
 
-def build_train_transform(cfg: CfgNode) -> Pipeline:
-    """Resize and the augmentations that the config switches on, in FastReID's order."""
+def build_train_pipeline(cfg: CfgNode) -> Pipeline:
+    """The augmentations that the config switches on, in FastReID's order, and the model's normalisation."""
     inputs = cfg.INPUT
-    switches = {
-        "RandomResizedCrop": inputs.CROP.ENABLED,
-        "PadCrop": inputs.PADDING.ENABLED,
-        "RandomHorizontalFlip": inputs.FLIP.ENABLED,
+    before = {"AutoAugment": inputs.AUTOAUG.ENABLED, "RandomResizedCrop": inputs.CROP.ENABLED}
+    after = {
         "ColorJitter": inputs.CJ.ENABLED,
         "RandomAffine": inputs.AFFINE.ENABLED,
         "AugMix": inputs.AUGMIX.ENABLED,
-        "RandomErasing": inputs.REA.ENABLED,
-        "RandomPatch": inputs.RPT.ENABLED,
+        **dict.fromkeys(inputs.TRANSFORMS, True),
     }
-    names = [name for name, enabled in switches.items() if enabled] + list(inputs.TRANSFORMS)
-    after: list[Transform] = [TRANSFORMS.get(name)(cfg) for name in names]
-    before = [TRANSFORMS.get("AutoAugment")(cfg)] if inputs.AUTOAUG.ENABLED else []
-    return Pipeline(inputs.SIZE_TRAIN, before=before, after=after)
+    finishing = {"RandomErasing": inputs.REA.ENABLED, "RandomPatch": inputs.RPT.ENABLED}
+    moves = inputs.PADDING.ENABLED or inputs.FLIP.ENABLED
+    return Pipeline(
+        _normalize(cfg),
+        before=_transforms(cfg, before),
+        window=TRANSFORMS.get("PadCropFlip")(cfg) if moves else None,
+        after=_transforms(cfg, after),
+        finishing=_finishing(cfg, finishing),
+        threads=_threads(cfg),
+    )
 
 
-def build_test_transform(cfg: CfgNode) -> Pipeline:
-    """Resize, and the middle of it when INPUT.CROP is enabled."""
-    return Pipeline(cfg.INPUT.SIZE_TEST, centre_crop=cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else None)
+def build_test_pipeline(cfg: CfgNode) -> Pipeline:
+    """The model's normalisation, and the middle of the images when INPUT.CROP is enabled."""
+    crop = cfg.INPUT.CROP
+    return Pipeline(_normalize(cfg), centre_crop=tuple(crop.SIZE) if crop.ENABLED else None, threads=_threads(cfg))
+
+
+def _normalize(cfg: CfgNode) -> Normalize:
+    return Normalize(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, channels_last=cfg.MODEL.CHANNELS_LAST)
+
+
+def _threads(cfg: CfgNode) -> int:
+    return min(cfg.DATALOADER.NUM_WORKERS or default_threads(), default_threads())
+
+
+def _transforms(cfg: CfgNode, switches: dict[str, bool]) -> list[BatchTransform]:
+    return [TRANSFORMS.get(name)(cfg) for name, enabled in switches.items() if enabled]
+
+
+def _finishing(cfg: CfgNode, switches: dict[str, bool]) -> list[Finishing]:
+    return [TRANSFORMS.get(name)(cfg) for name, enabled in switches.items() if enabled]

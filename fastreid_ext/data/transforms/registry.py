@@ -7,7 +7,7 @@ from fastreid_ext.registry import Registry
 __all__ = ["TRANSFORMS"]
 
 TRANSFORMS = Registry("transform")
-"""Functions called as `transform(cfg)` that return a callable: uint8 tensor (3, H, W) -> uint8 tensor (3, H', W').
+"""Classes called as `Transform(cfg)`: a `BatchTransform`.
 
-All that is random must come from torch's default generator, which the loader seeds for every image.
+All that is random must come from the generator that `draw` is given: from it follows what a resumed run sees.
 """

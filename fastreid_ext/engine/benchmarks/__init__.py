@@ -1,6 +1,7 @@
 """Measurements behind `tools/benchmark.py`, a file each."""
 
+from fastreid_ext.engine.benchmarks.loader import loader
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Report
 from fastreid_ext.engine.benchmarks.train import train
 
-__all__ = ["BENCHMARKS", "Report", "train"]
+__all__ = ["BENCHMARKS", "Report", "loader", "train"]

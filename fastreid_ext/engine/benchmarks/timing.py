@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-__all__ = ["alternate"]
+__all__ = ["alternate", "synchronize"]
 
 
 def alternate(runs: Mapping[str, Callable[[], object]], *, repeats: int, device: str) -> dict[str, float]:
@@ -22,15 +22,16 @@ def alternate(runs: Mapping[str, Callable[[], object]], *, repeats: int, device:
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for timed in [False] + [True] * repeats:
         for name, run in runs.items():
-            _wait(device)
+            synchronize(device)
             started = time.perf_counter()
             run()
-            _wait(device)
+            synchronize(device)
             if timed:
                 seconds[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in seconds.items()}
 
 
-def _wait(device: str) -> None:
+def synchronize(device: str) -> None:
+    """Waits for the GPU, if there is one to wait for."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,16 +15,18 @@ from fastreid_ext.engine.benchmarks.timing import alternate
 from fastreid_ext.modeling import build_model
 from fastreid_ext.solver import build_optimizer
 
-__all__ = ["train"]
+__all__ = ["train", "training_config", "training_step"]
 
 NUM_CLASSES = 751
+
+Step = Callable[[dict[str, Any]], object]
 
 
 @BENCHMARKS.register()
 def train(options: Options) -> Report:
     """Images a second of a training step and of inference: MSINet and ResNet-50, contiguous and channels-last."""
     models = {
-        (name, layout): build_model(_config(name, options, channels_last=layout == "channels-last"))
+        (name, layout): build_model(training_config(name, options, channels_last=layout == "channels-last"))
         for name in ("MSINet", "ResNet-50")
         for layout in ("contiguous", "channels-last")
     }
@@ -31,8 +34,10 @@ def train(options: Options) -> Report:
     targets = torch.arange(options.batch_size, device=options.device) // 4 % NUM_CLASSES
     batch = {"images": images, "targets": targets}
     report = Report()
-    for mode, make in (("inference", _inference), ("training step", _training_step)):
-        runs = {f"{name}/{layout}": make(model, batch, name, options) for (name, layout), model in models.items()}
+    for mode, make in (("inference", _inference), ("training step", training_step)):
+        runs = {
+            f"{name}/{layout}": partial(make(model, name, options), batch) for (name, layout), model in models.items()
+        }
         seconds = alternate(runs, repeats=options.repeats, device=options.device)
         for run, value in seconds.items():
             name, layout = run.split("/")
@@ -46,7 +51,8 @@ def train(options: Options) -> Report:
     return report
 
 
-def _config(name: str, options: Options, *, channels_last: bool) -> CfgNode:
+def training_config(name: str, options: Options, *, channels_last: bool) -> CfgNode:
+    """MSINet or ResNet-50 with cross entropy and triplet loss."""
     cfg = get_cfg(["msinet"])
     values: dict[str, Any] = {
         "DEVICE": options.device,
@@ -63,24 +69,25 @@ def _config(name: str, options: Options, *, channels_last: bool) -> CfgNode:
     return cfg
 
 
-def _inference(model: nn.Module, batch: dict[str, Any], name: str, options: Options) -> Callable[[], object]:
-    def run() -> object:
-        model.eval()
-        with torch.inference_mode():
-            return model(batch)
-
-    return run
-
-
-def _training_step(model: nn.Module, batch: dict[str, Any], name: str, options: Options) -> Callable[[], object]:
+def training_step(model: nn.Module, name: str, options: Options) -> Step:
+    """A function that takes a batch and makes an optimizer step with it."""
     channels_last = bool(getattr(model, "memory_format", None) == torch.channels_last)
-    optimizer = build_optimizer(_config(name, options, channels_last=channels_last), model)
+    optimizer = build_optimizer(training_config(name, options, channels_last=channels_last), model)
 
-    def run() -> object:
+    def run(batch: dict[str, Any]) -> object:
         model.train()
         optimizer.zero_grad(set_to_none=True)
         loss = torch.stack(list(model(batch).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         return optimizer.step()
+
+    return run
+
+
+def _inference(model: nn.Module, name: str, options: Options) -> Step:
+    def run(batch: dict[str, Any]) -> object:
+        model.eval()
+        with torch.inference_mode():
+            return model(batch)
 
     return run

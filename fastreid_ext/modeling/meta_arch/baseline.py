@@ -73,24 +73,38 @@ class Baseline(nn.Module):
         """Losses by name in training, embeddings in evaluation.
 
         Shape:
-            batch: a dict with `images` (B, 3, H, W), bytes or floats on the scale of `pixel_mean`, and in training
-            `targets` (B,); in evaluation also the images alone.
+            batch: a dict with `images` (B, 3, H, W) and in training `targets` (B,); in evaluation also the images
+            alone. Images are bytes or floats on the scale of `pixel_mean`, unless the batch says `normalized`.
             Result: in training scalars, in evaluation (B, D).
 
         Raises:
             ValueError: in training, a batch without targets or a model without a criterion.
         """
-        images = batch if isinstance(batch, Tensor) else batch["images"]
+        images = self.preprocess(batch)
         if not self.training:
-            embeddings: Tensor = self.heads(self.backbone(self.normalize(images)))
+            embeddings: Tensor = self.heads(self.backbone(images))
             return embeddings
         if isinstance(batch, Tensor) or "targets" not in batch:
             raise ValueError("training needs a batch with 'images' and 'targets'; call eval() to embed images")
         if self.criterion is None:
             raise ValueError("training needs losses: give the model a criterion")
         pids = batch["targets"].to(self.pixel_mean.device)
-        losses: dict[str, Tensor] = self.criterion(self.heads(self.backbone(self.normalize(images)), pids), pids)
+        losses: dict[str, Tensor] = self.criterion(self.heads(self.backbone(images), pids), pids)
         return losses
+
+    def preprocess(self, batch: Mapping[str, Any] | Tensor) -> Tensor:
+        """The batch's images, normalised here if the loader has not done so.
+
+        Shape:
+            batch: as `forward` takes it.
+            Result: (B, 3, H, W).
+        """
+        if isinstance(batch, Tensor):
+            return self.normalize(batch)
+        images: Tensor = batch["images"]
+        if not batch.get("normalized", False):
+            return self.normalize(images)
+        return images.to(self.pixel_mean).contiguous(memory_format=self.memory_format)
 
     def normalize(self, images: Tensor) -> Tensor:
         """New images of mean 0 and standard deviation 1, in the type and on the device of the weights.
@@ -99,7 +113,7 @@ class Baseline(nn.Module):
             images: (B, 3, H, W).
             Result: (B, 3, H, W).
         """
-        normalized = (images.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
+        normalized = (images.to(self.pixel_mean) - self.pixel_mean) * self.pixel_std.reciprocal()
         return normalized.contiguous(memory_format=self.memory_format)
 
 

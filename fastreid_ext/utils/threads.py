@@ -1,0 +1,68 @@
+"""Python threads whose torch operations do not start teams of threads of their own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+from fastreid_ext.utils.dist import get_world_size
+
+__all__ = ["default_threads", "keep_torch_threads", "local_processes", "run_single_threaded", "single_threaded_pool"]
+
+
+def run_single_threaded() -> None:
+    """Makes torch's operations of the calling thread run on that thread alone.
+
+    Torch takes the number for threads that start later, too. Whoever starts a thread that calls this does so inside
+    `keep_torch_threads`, and waits there until it was called; `single_threaded_pool` does all of it.
+    """
+    # A thread takes the common number at its first operation, unless it has asked before.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def keep_torch_threads() -> Iterator[None]:
+    """After the block this thread and those that start later have the number of torch threads that this one had."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def single_threaded_pool(workers: int, *, name: str = "") -> ThreadPoolExecutor:
+    """Threads that `run_single_threaded`, all of them started; the calling thread's setting stays.
+
+    Args:
+        workers: how many.
+        name: what debuggers call them.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=run_single_threaded)
+    # A pool starts a thread only for work that no idle thread can take: here each must wait for all the others.
+    everybody = threading.Barrier(workers)
+    with keep_torch_threads():
+        try:
+            for started in [pool.submit(everybody.wait) for _ in range(workers)]:
+                started.result()
+        except BaseException:
+            everybody.abort()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return pool
+
+
+def local_processes() -> int:
+    """Processes of this run on this machine: `LOCAL_WORLD_SIZE` as torchrun sets it, else all of the run."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or get_world_size())
+
+
+def default_threads() -> int:
+    """This process's share of the cores that it may run on, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_processes())
