@@ -37,6 +37,8 @@ class BufferPool:
         """
         batch, channels, height, width = shape
         needed = batch * channels * height * width * self.dtype.itemsize
+        if not needed:
+            return torch.empty(shape, dtype=self.dtype, memory_format=self.memory_format)
         memory = self._reused(needed)
         # Torch holds this view, and nothing else does: its end is the end of all tensors over it.
         view = memory[:needed]

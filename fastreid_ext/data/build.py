@@ -17,6 +17,10 @@ from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers import BatchSampler, BatchStream, build_sampler
 from fastreid_ext.data.transforms import build_test_pipeline, build_train_pipeline
 from fastreid_ext.utils.dist import get_rank, get_world_size
+from fastreid_ext.utils.threads import default_threads
+
+# More threads than these wait for each other.
+_AUGMENTING = 2
 
 __all__ = ["TrainData", "build_test_loader", "build_train_data", "build_train_loader"]
 
@@ -87,7 +91,8 @@ def build_train_loader(
     paths = [sample.path for sample in data.samples]
     names = "+".join(type(dataset).__name__ for dataset in data.datasets)
     store = stores.get(paths, tuple(cfg.INPUT.SIZE_TRAIN), label=f"{names}-train")
-    return TrainLoader(data.samples, store, build_train_pipeline(cfg), stream), sampler
+    threads = min(stores.threads, default_threads(), _AUGMENTING)
+    return TrainLoader(data.samples, store, build_train_pipeline(cfg), stream, threads=threads), sampler
 
 
 def build_test_loader(

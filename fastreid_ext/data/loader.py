@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastreid_ext.data.image import UnreadableImage
-from fastreid_ext.data.image_store import ImageStore
+from fastreid_ext.data.image_store import ImageStore, Rows
 from fastreid_ext.data.prefetch import Prefetch
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers import BatchPart, BatchStream
 from fastreid_ext.data.transforms import Pipeline, on_device
 from fastreid_ext.utils.logger import get_logger
+from fastreid_ext.utils.threads import in_order
 
 __all__ = ["Batch", "LoadingError", "TestLoader", "TrainLoader"]
 
@@ -44,13 +47,23 @@ class TrainLoader:
         store: their images.
         pipeline: augments and normalises.
         stream: which samples each batch takes.
-        depth: batches that are made ahead, at most.
+        depth: finished batches that wait, at most.
+        threads: that augment, on a CPU.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], store: ImageStore, pipeline: Pipeline, stream: BatchStream, *, depth: int = 2
+        self,
+        samples: Sequence[Sample],
+        store: ImageStore,
+        pipeline: Pipeline,
+        stream: BatchStream,
+        *,
+        depth: int = 2,
+        threads: int = 1,
     ) -> None:
         self.samples, self.store, self.pipeline, self.stream, self.depth = samples, store, pipeline, stream, depth
+        # What a GPU does is put in order by its stream, which belongs to one thread.
+        self.threads = threads if store.device.type == "cpu" else 1
         self.unreadable: dict[str, str] = {}
         self._labels = _Labels(samples)
         self._of_pid: dict[int, list[int]] = {}
@@ -78,23 +91,23 @@ class TrainLoader:
             batches.close()
 
     def _batches(self) -> Iterator[Batch]:
-        for part in self.stream:
-            try:
-                yield self._load(part)
-            except UnreadableImage:
-                raise
-            except Exception as error:
-                raise _failed(error, self.samples, part.indices, f"of iteration {part.iteration} ") from error
+        return in_order(self._finish, map(self._fetch, self.stream), threads=self.threads, name="augment")
 
-    def _load(self, part: BatchPart) -> Batch:
-        indices = self._readable(part.indices)
-        drawn = self.pipeline.draw(
-            self.stream.generator(part.iteration), self.stream.sampler.batch_size, self.store.size
-        )
-        share = slice(part.start, part.start + len(indices))
-        images = self.pipeline(self.store.fetch(indices), [transform.part(share) for transform in drawn])
-        unreadable = [self.store.unreadable[index] for index in part.indices if index in self.store.unreadable]
-        return {"images": images, **self._labels.of(indices, images), "unreadable": unreadable}
+    def _fetch(self, part: BatchPart) -> tuple[BatchPart, list[int], Rows | Tensor]:
+        with _naming(self.samples, part.indices, f"of iteration {part.iteration} "):
+            indices = self._readable(part.indices)
+            return part, indices, self.store.fetch(indices)
+
+    def _finish(self, fetched: tuple[BatchPart, list[int], Rows | Tensor]) -> Batch:
+        part, indices, images = fetched
+        with _naming(self.samples, indices, f"of iteration {part.iteration} "):
+            drawn = self.pipeline.draw(
+                self.stream.generator(part.iteration), self.stream.sampler.batch_size, self.store.size
+            )
+            share = slice(part.start, part.start + len(indices))
+            augmented = self.pipeline(images, [transform.part(share) for transform in drawn])
+            unreadable = [self.store.unreadable[index] for index in part.indices if index in self.store.unreadable]
+            return {"images": augmented, **self._labels.of(indices, augmented), "unreadable": unreadable}
 
     def _readable(self, wanted: Sequence[int]) -> list[int]:
         """The images, or in place of those that cannot be read the first of its candidates that can."""
@@ -138,7 +151,7 @@ class TestLoader:
         store: their images.
         pipeline: normalises.
         batch_size: images a batch.
-        depth: batches that are made ahead, at most.
+        depth: finished batches that wait, at most.
     """
 
     __test__ = False
@@ -168,10 +181,9 @@ class TestLoader:
     def _batches(self) -> Iterator[Batch]:
         for start in range(0, len(self.samples), self.batch_size):
             wanted = range(start, min(start + self.batch_size, len(self.samples)))
-            try:
-                yield self._load(wanted)
-            except Exception as error:
-                raise _failed(error, self.samples, wanted) from error
+            with _naming(self.samples, wanted):
+                batch = self._load(wanted)
+            yield batch
 
     def _load(self, wanted: Sequence[int]) -> Batch:
         self.store.prepare(wanted)
@@ -201,6 +213,15 @@ class _Labels:
         }
 
 
-def _failed(error: Exception, samples: Sequence[Sample], indices: Sequence[int], which: str = "") -> LoadingError:
-    paths = ", ".join(samples[index].path for index in indices)
-    return LoadingError(f"the batch {which}could not be made: {type(error).__name__}: {error}; its images: {paths}")
+@contextmanager
+def _naming(samples: Sequence[Sample], indices: Sequence[int], which: str = "") -> Iterator[None]:
+    """Tells which images an error is about."""
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        paths = ", ".join(samples[index].path for index in indices)
+        raise LoadingError(
+            f"the batch {which}could not be made: {type(error).__name__}: {error}; its images: {paths}"
+        ) from error

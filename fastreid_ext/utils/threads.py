@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from fastreid_ext.utils.dist import get_world_size
 
-__all__ = ["default_threads", "keep_torch_threads", "local_processes", "run_single_threaded", "single_threaded_pool"]
+__all__ = [
+    "default_threads",
+    "in_order",
+    "keep_torch_threads",
+    "local_processes",
+    "run_single_threaded",
+    "single_threaded_pool",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def run_single_threaded() -> None:
@@ -55,6 +67,38 @@ def single_threaded_pool(workers: int, *, name: str = "") -> ThreadPoolExecutor:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return pool
+
+
+def in_order(function: Callable[[T], R], items: Iterator[T], *, threads: int, name: str = "") -> Iterator[R]:
+    """`map`, computed by several threads a few items ahead; an error comes in its place.
+
+    Args:
+        function: called in the threads.
+        items: iterated in the calling thread.
+        threads: how many; with one the calling thread does it all.
+        name: what debuggers call them.
+    """
+    if threads <= 1:
+        yield from map(function, items)
+        return
+    pool = single_threaded_pool(threads, name=name)
+    pending: deque[Future[R]] = deque()
+    try:
+        while True:
+            try:
+                pending.append(pool.submit(function, next(items)))
+            except StopIteration:
+                break
+            except Exception:
+                while pending:
+                    yield pending.popleft().result()
+                raise
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def local_processes() -> int:

@@ -42,7 +42,6 @@ def test_equals_torchvision_image_by_image(mode: str, padding: int, size: tuple[
     params = transform.draw(np.random.default_rng(0), 60, size)
     expected = torch.stack([reference(image, params, i, padding, mode) for i, image in enumerate(images)])
     assert torch.equal(transform.apply(images, params), expected)
-    assert torch.equal(transform.apply(list(images), params), expected)
     assert torch.equal(transform.gather(images, params), expected)
 
 
@@ -87,16 +86,6 @@ def test_the_input_is_not_changed() -> None:
         assert torch.equal(images, before)
 
 
-def test_the_result_lies_where_it_is_told_and_nothing_old_shines_through() -> None:
-    images = pictures(8)
-    transform = PadCropFlip(padding=4)
-    params = transform.draw(np.random.default_rng(0), 8, SIZE)
-    memory = torch.full_like(images, 77)
-    result = transform.apply(images, params, lambda shape: memory[: shape[0]])
-    assert result.data_ptr() == memory.data_ptr()
-    assert torch.equal(result, transform.apply(images, params))
-
-
 def test_a_part_of_a_batch_is_augmented_as_within_the_whole() -> None:
     images = pictures(8)
     transform = PadCropFlip(padding=4)
@@ -110,7 +99,6 @@ def test_no_images(mode: str) -> None:
     transform = PadCropFlip(padding=2, mode=mode)
     params = transform.draw(np.random.default_rng(0), 0, SIZE)
     assert transform.apply(pictures(0), params).shape == (0, 3, *SIZE)
-    assert len(transform.apply([], params)) == 0
 
 
 def test_borders_that_cannot_be_mirrored_are_refused() -> None:
@@ -118,7 +106,7 @@ def test_borders_that_cannot_be_mirrored_are_refused() -> None:
         PadCropFlip(padding=largest, mode=mode).draw(np.random.default_rng(0), 1, SIZE)
         with pytest.raises(ValueError, match=rf"INPUT.PADDING.SIZE {largest + 1} .* at most {largest} .* 24x12"):
             PadCropFlip(padding=largest + 1, mode=mode).draw(np.random.default_rng(0), 1, SIZE)
-    with pytest.raises(ValueError, match="there are constant, edge, reflect and symmetric"):
+    with pytest.raises(ValueError, match="there are constant, edge, reflect, symmetric"):
         PadCropFlip(mode="mirror")
 
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.image import UnreadableImage
 
-__all__ = ["ImageStore"]
+__all__ = ["ImageStore", "Rows"]
+
+
+class Rows(NamedTuple):
+    """Images in host memory by reference, so that whoever takes them copies them once and where they are needed.
+
+    Shape:
+        images: (N, 3, H, W), uint8, contiguous.
+        rows: (B,), which of them.
+    """
+
+    images: Tensor
+    rows: NDArray[np.int64]
 
 
 class ImageStore(ABC):
@@ -44,12 +59,12 @@ class ImageStore(ABC):
         """Finds out which of these images can be had, and makes `fetch` of the same ones quick."""
 
     @abstractmethod
-    def fetch(self, indices: Sequence[int]) -> Sequence[Tensor] | Tensor:
+    def fetch(self, indices: Sequence[int]) -> Rows | Tensor:
         """Readable images, which the caller must not change.
 
-        On a CPU these are views of what is stored, without a copy; on a GPU one batch, put together on the current
-        stream without waiting for it.
+        On a CPU these are references to what is stored; on a GPU one batch, put together on the current stream without
+        waiting for it.
 
         Shape:
-            Result: on a CPU a sequence of (3, H, W), on a GPU (B, 3, H, W); uint8.
+            Result: on a GPU (B, 3, H, W), uint8.
         """

@@ -15,7 +15,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from fastreid_ext.data.decode import decode, read_bytes
 from fastreid_ext.data.image import UnreadableImage
-from fastreid_ext.data.image_store.base import ImageStore
+from fastreid_ext.data.image_store.base import ImageStore, Rows
 from fastreid_ext.data.image_store.tensor import send
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.threads import single_threaded_pool
@@ -63,7 +63,7 @@ class StreamingStore(ImageStore):
             self.unreadable.pop(index, None)
         self._images = kept | decoded
 
-    def fetch(self, indices: Sequence[int]) -> Sequence[Tensor] | Tensor:
+    def fetch(self, indices: Sequence[int]) -> Rows | Tensor:
         """As every store.
 
         Raises:
@@ -75,9 +75,9 @@ class StreamingStore(ImageStore):
                 if index not in self._images:
                     raise self.unreadable[index]
         images = [self._images[index] for index in indices]
-        if self.device.type == "cpu":
-            return images
-        return torch.stack(images) if images else torch.empty(0, 3, *self.size, dtype=torch.uint8, device=self.device)
+        nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8, device=self.device)
+        batch = torch.stack(images) if images else nothing
+        return Rows(batch, np.arange(len(batch))) if self.device.type == "cpu" else batch
 
     def _decode(self, indices: Sequence[int]) -> dict[int, Tensor]:
         """On the CPU; what cannot be read is recorded."""

@@ -6,12 +6,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastreid_ext.data.decode import decode_into
 from fastreid_ext.data.image import UnreadableImage
-from fastreid_ext.data.image_store.base import ImageStore
+from fastreid_ext.data.image_store.base import ImageStore, Rows
 from fastreid_ext.utils.memory import gibibytes
 
 __all__ = ["TensorStore", "send"]
@@ -83,9 +84,9 @@ class TensorStore(ImageStore):
     def nbytes(self) -> int:
         return self.data.nbytes
 
-    def fetch(self, indices: Sequence[int]) -> Sequence[Tensor] | Tensor:
+    def fetch(self, indices: Sequence[int]) -> Rows | Tensor:
         if self.device.type == "cpu":
-            return [self.data[index] for index in indices]
+            return Rows(self.data, np.asarray(indices, dtype=np.int64))
         if self.data.device.type != "cpu":
             rows = torch.as_tensor(indices, dtype=torch.long).pin_memory()
             return self.data.index_select(0, rows.to(self.data.device, non_blocking=True))

@@ -74,6 +74,13 @@ class RandomErasing(BatchTransform):
             params["seed"] = rng.integers(2**63 - 1, size=count)
         return params
 
+    def fills(self, params: Params) -> dict[str, Any]:
+        """The rectangles for `Picked.place`, which a CPU paints in the pass that normalises; nothing for "pixel"."""
+        if self.mode == "pixel":
+            return {}
+        constant = np.broadcast_to(np.array(self.value), (len(params["box"]), 3))
+        return {"boxes": params["box"], "colours": params.get("colour", constant)}
+
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """New images; the input is not changed.
 

@@ -16,7 +16,7 @@ import torch
 
 from fastreid_ext.config import CfgNode, get_cfg
 from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
-from fastreid_ext.data.image_store import ImageStores, bytes_needed
+from fastreid_ext.data.image_store import ImageStores, Rows, bytes_needed
 from fastreid_ext.engine.benchmarks.classic import ClassicLoader
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.timing import alternate, synchronize
@@ -182,8 +182,10 @@ def _copies(cfg: CfgNode, data: TrainData, stores: ImageStores, batches: int, op
 
     def run() -> None:
         for part in itertools.islice(made.stream, batches):
-            for place, image in zip(batch, made.store.fetch(part.indices), strict=True):
-                place.copy_(image)
+            rows = made.store.fetch(part.indices)
+            assert isinstance(rows, Rows)
+            for place, row in zip(batch, rows.rows.tolist(), strict=True):
+                place.copy_(rows.images[row])
 
     return run
 
