@@ -89,6 +89,8 @@ class Picked:
             Result: `out`.
         """
         count = len(self)
+        if not out.numel():
+            return out
         channels_last = not out.is_contiguous()
         memory = out.permute(0, 2, 3, 1) if channels_last else out
         place_windows(
