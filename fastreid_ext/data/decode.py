@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import decode_jpeg
 from tqdm import tqdm
 
 from fastreid_ext.data.image import UnreadableImage, read_image
@@ -20,7 +19,13 @@ from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.threads import single_threaded_pool
 
-__all__ = ["decode", "decode_into", "read_bytes"]
+try:
+    from torchvision.io import decode_jpeg
+except ImportError:
+    # torchvision 0.29 announces the end of its decoders: without them PIL, which is slower, decodes everything.
+    decode_jpeg = None
+
+__all__ = ["decode", "decode_into", "decode_jpeg", "read_bytes"]
 
 _JPEG = b"\xff\xd8\xff"
 # Large enough that handing work to a thread costs nothing, small enough that Ctrl-C does not wait.
@@ -104,7 +109,7 @@ def read_bytes(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 def _decode_whole(path: str | os.PathLike[str]) -> Tensor:
     try:
         data = read_bytes(path)
-        if data[:3].tobytes() == _JPEG:
+        if decode_jpeg is not None and data[:3].tobytes() == _JPEG:
             image: Tensor = decode_jpeg(torch.from_numpy(data), apply_exif_orientation=True)
             if image.shape[0] in (1, 3):
                 return image.expand(3, -1, -1)

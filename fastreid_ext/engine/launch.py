@@ -67,7 +67,10 @@ def launch(
     previous = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         spawn(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            _worker, (main, args, world_size, first_rank, dist_url, on_gpu), nprocs=num_processes, join=True
+            _worker,
+            (main, args, world_size, first_rank, num_processes, dist_url, on_gpu),
+            nprocs=num_processes,
+            join=True,
         )
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -79,9 +82,12 @@ def _worker(
     args: tuple[Any, ...],
     world_size: int,
     first_rank: int,
+    local_size: int,
     dist_url: str,
     on_gpu: bool,
 ) -> None:
+    # As torchrun sets it: what the processes of a machine share is divided by it.
+    os.environ["LOCAL_WORLD_SIZE"] = str(local_size)
     _join(local_rank, on_gpu=on_gpu, init_method=dist_url, world_size=world_size, rank=first_rank + local_rank)
     _run(main, args)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -69,7 +69,9 @@ def single_threaded_pool(workers: int, *, name: str = "") -> ThreadPoolExecutor:
     return pool
 
 
-def in_order(function: Callable[[T], R], items: Iterator[T], *, threads: int, name: str = "") -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R], items: Iterator[T], *, threads: int, name: str = ""
+) -> Generator[R, None, None]:
     """`map`, computed by several threads a few items ahead; an error comes in its place.
 
     Args:

@@ -204,3 +204,11 @@ def test_onto_a_gpu(files: list[str]) -> None:
     expected = decode_into(host, files, threads=2, progress=False)
     assert list(decode_into(device, files, threads=2, progress=False)) == list(expected) == [3]
     assert torch.equal(device.cpu(), host)
+
+
+def test_without_torchvisions_decoder_pil_decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    path.write_bytes(jpeg_bytes())
+    before = decode(path, (40, 20)).int()
+    monkeypatch.setattr("fastreid_ext.data.decode.decode_jpeg", None)
+    assert (decode(path, (40, 20)).int() - before).abs().float().mean() <= 1

@@ -256,3 +256,16 @@ def test_each_transform_works_alone_without_a_config(transform: type[BatchTransf
     assert result.shape == (8, 3, *made.output_size(SIZE))
     assert result.dtype == given.dtype
     assert torch.equal(given, before)
+
+
+def test_the_way_of_a_gpu_gives_the_same_batch() -> None:
+    """Its operations also run on a CPU, in whole batches instead of in one compiled pass."""
+    images = pictures(24)
+    for cfg in (config(FLIP={}, PADDING={}), everything(), config(CROP={})):
+        pipeline = build_train_pipeline(cfg)
+        drawn = pipeline.draw(np.random.default_rng(2), 24, SIZE)
+        batch = pipeline._on_gpu(images, drawn)
+        if pipeline.erasing is not None:
+            pipeline.erasing.apply_(batch, drawn[-2].params)
+            pipeline.finishing[0].apply_(batch, drawn[-1].params)
+        assert torch.equal(batch, pipeline(images, drawn))

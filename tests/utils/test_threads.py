@@ -1,13 +1,20 @@
 """Threads that compute alone, and the setting of everybody else."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from fastreid_ext.utils.threads import default_threads, keep_torch_threads, local_processes, single_threaded_pool
+from fastreid_ext.utils.threads import (
+    default_threads,
+    in_order,
+    keep_torch_threads,
+    local_processes,
+    single_threaded_pool,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +62,58 @@ def test_a_thread_that_cannot_start_is_an_error_and_no_hang(monkeypatch: pytest.
     with pytest.raises(RuntimeError, match="can't start"):
         single_threaded_pool(3)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_the_order_of_the_items(threads: int) -> None:
+    def late(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0.0)
+        return number * number
+
+    assert list(in_order(late, iter(range(20)), threads=threads)) == [number * number for number in range(20)]
+    assert list(in_order(late, iter([]), threads=threads)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("where", ["items", "function"])
+def test_an_error_comes_in_its_place(threads: int, where: str) -> None:
+    def items() -> Iterator[int]:
+        for number in range(9):
+            if where == "items" and number == 4:
+                raise KeyError(number)
+            yield number
+
+    def fail(number: int) -> int:
+        if where == "function" and number == 4:
+            raise KeyError(number)
+        return number
+
+    seen: list[int] = []
+    with pytest.raises(KeyError, match="4"):
+        seen.extend(in_order(fail, items(), threads=threads))
+    assert seen == [0, 1, 2, 3]
+
+
+def test_items_are_taken_in_one_thread_a_few_ahead() -> None:
+    takers: list[int] = []
+    workers: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            takers.append(threading.get_ident())
+            yield number
+
+    def work(number: int) -> int:
+        workers.append(threading.get_ident())
+        return number
+
+    results = in_order(work, items(), threads=2)
+    assert next(results) == 0
+    assert len(takers) <= 4
+    assert set(takers) == {threading.get_ident()}
+    assert threading.get_ident() not in workers
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.ident in workers]
 
 
 def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:

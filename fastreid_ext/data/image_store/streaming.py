@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import ImageReadMode, decode_jpeg
 
-from fastreid_ext.data.decode import decode, read_bytes
+from fastreid_ext.data.decode import decode, decode_jpeg, read_bytes
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store.base import ImageStore, Rows
 from fastreid_ext.data.image_store.tensor import send
@@ -106,10 +105,10 @@ class StreamingStore(ImageStore):
 
     def _nvjpeg(self, files: dict[int, Tensor]) -> dict[int, Tensor]:
         """Nothing, if it refuses one of them."""
-        if not files:
+        if not files or decode_jpeg is None:
             return {}
         try:
-            images = decode_jpeg(list(files.values()), mode=ImageReadMode.RGB, device=self.device)
+            images = decode_jpeg(list(files.values()), mode="RGB", device=self.device)
         except RuntimeError as error:
             if not self._nvjpeg_refused:
                 self._nvjpeg_refused = True
