@@ -1,6 +1,7 @@
 """The benchmark program measures and writes what it says; how fast is not a test's business."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,29 @@ def test_train_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(row["images/s"] == pytest.approx(4 / row["s"]) for row in written["rows"])
     assert written["figures"]["msinet.over_resnet50"] > 0
     assert "training step" in capsys.readouterr().out
+
+
+def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["fastreid_ext.engine.benchmarks.loader"]
+    monkeypatch.setattr(module, "IDENTITIES", 4)
+    monkeypatch.setattr(module, "GROWTH_BATCHES", 20)
+    path = tmp_path / "loader.json"
+    arguments = ["loader", "--device", "cpu", "--repeats", "1", "--batch-size", "8", "--size", "64", "32"]
+    main([*arguments, "--json", str(path)])
+    written = json.loads(path.read_text())
+    rates = {(row["what"], row["with"]): row["value"] for row in written["rows"] if row["unit"] == "images/s"}
+    kinds = ["classic, 2 workers", "ours, device", "ours, mmap", "ours, stream", "slice copies of bytes alone"]
+    assert [what for what, with_ in rates if "AutoAugment" in with_] == kinds
+    assert len(rates) == 10
+    figures = written["figures"]
+    (plain,) = {with_ for _, with_ in rates if "AutoAugment" not in with_}
+    speedup = rates["ours, device", plain] / rates["classic, 2 workers", plain]
+    assert figures["loader.speedup"] == pytest.approx(speedup)
+    assert figures["loader.store_over_bound"] == 1
+    for name in ("msinet", "resnet50"):
+        assert figures[f"loader.share_{name}"] > 0
+        assert figures[f"loader.slowdown_{name}"] > -1
+    assert {"loader.first_epoch_ratio", "loader.speedup_autoaugment", "loader.growth_mb"} <= set(figures)
 
 
 def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,12 +78,16 @@ def test_output_folder(make_cfg: MakeCfg) -> None:
     assert (folder / "last_checkpoint").read_text().strip() == "model_final.pth"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("store", ["device", "mmap", "stream"])
 @pytest.mark.parametrize("stop", [4, 6])
-def test_an_interrupted_run_equals_an_uninterrupted_one(make_cfg: MakeCfg, workers: int, stop: int) -> None:
-    whole = make_cfg("whole", SOLVER__EMA__ENABLED=True)
+def test_an_interrupted_run_equals_an_uninterrupted_one(make_cfg: MakeCfg, store: str, stop: int) -> None:
+    everything: dict[str, Any] = {
+        f"INPUT__{name}": {"ENABLED": True, "PROB": 0.5} for name in ("AUTOAUG", "CJ", "AUGMIX", "RPT")
+    }
+    everything |= {"INPUT__AFFINE__ENABLED": True, "INPUT__PADDING__ENABLED": True, "SOLVER__EMA__ENABLED": True}
+    whole = make_cfg("whole", **everything)
     train(whole)
-    cfg = make_cfg("stopped", SOLVER__EMA__ENABLED=True, DATALOADER__NUM_WORKERS=workers)
+    cfg = make_cfg("stopped", **everything, DATALOADER__STORE=store, DATALOADER__NUM_WORKERS=2)
     with pytest.raises(TrainingInterrupted):
         train(cfg, hook=StopAt(stop, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     state = read_checkpoint(Path(cfg.OUTPUT_DIR) / "model_interrupted.pth")

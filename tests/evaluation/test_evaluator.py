@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fastreid_ext.config import CfgNode, load_config
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import MarketLayout, ReIDDataset
+from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.data.trials import vehicleid_trial
 from fastreid_ext.evaluation import rank_metrics
@@ -54,6 +55,21 @@ def test_features_are_in_the_order_of_the_samples(cfg: CfgNode, dataset: MarketL
     assert whole.indices.tolist() == list(range(len(dataset.gallery))) and not whole.unreadable
     single = extract_features(model, build_test_loader(cfg, dataset.gallery[7:8], device="cpu"))
     torch.testing.assert_close(single.values[0], whole.values[7])
+
+
+@pytest.mark.parametrize("kind", ["device", "mmap"])
+def test_only_the_first_evaluation_decodes(
+    cfg: CfgNode, dataset: MarketLayout, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, size: tuple[int, int]) -> Tensor:
+        raise AssertionError(f"{path} is decoded again")
+
+    stores = ImageStores.from_config(changed(cfg, "DATALOADER.STORE", kind), "cpu")
+    first = evaluate(cfg, Model(), [dataset], stores=stores)
+    monkeypatch.setattr("fastreid_ext.data.decode.decode", refuse)
+    assert evaluate(cfg, Model(), [dataset], stores=stores) == first
+    with pytest.raises(AssertionError, match="is decoded again"):
+        evaluate(changed(cfg, "DATALOADER.STORE", "device"), Model(), [dataset])
 
 
 def test_flip_averages_both_and_leaves_the_images_alone(cfg: CfgNode, dataset: MarketLayout) -> None:

@@ -116,35 +116,48 @@ def _first_epoch(report: Report, options: Options, cfg: CfgNode, data: TrainData
 
 
 def _share(report: Report, options: Options, cfg: CfgNode, data: TrainData) -> None:
-    """Time of a step's batch, made alone, and time waited for it, over the time of a step that it feeds."""
+    """What the loader takes of a training step: its own time, what is waited for it, and how much slower a step is."""
     alone = options.batch_size / report.figures["loader.images_per_second"]
+    stores = ImageStores.from_config(cfg, options.device)
     for name in ("MSINet", "ResNet-50"):
         step = training_step(build_model(training_config(name, options, channels_last=True)), name, options)
-        made, _ = build_train_loader(
-            _with(cfg, {"MODEL": {"CHANNELS_LAST": True}}), data, device=options.device, stores=None
-        )
-        with closing(iter(made)) as iterator:
-            steps = [_timed_step(step, iterator, options) for _ in range(options.repeats + 1)][1:]
-        total, waited = (median(values) for values in zip(*steps, strict=True))
-        what = f"training step, {name}, channels-last"
-        report.rows.append(_row(what, "flip, pad-crop, erasing", total, "s"))
-        report.rows.append(_row(f"of which waiting, {name}", "", 100 * waited / total, "%"))
-        report.rows.append(_row(f"loader alone over step, {name}", "", 100 * alone / total, "%"))
+        channels_last = _with(cfg, {"MODEL": {"CHANNELS_LAST": True}})
+        made, _ = build_train_loader(channels_last, data, device=options.device, stores=stores)
+        with closing(iter(made)) as fed:
+            fixed = itertools.repeat(next(fed))
+            steps = [(_step(step, fixed, options), _step(step, fed, options)) for _ in range(options.repeats + 1)][1:]
+        without = median(seconds for (seconds, _), _ in steps)
+        total, waited = (median(values) for values in zip(*(timed for _, timed in steps), strict=True))
         key = name.lower().replace("-", "")
-        report.figures |= {f"loader.share_{key}": alone / total, f"loader.waiting_{key}": waited / total}
+        figures = {
+            f"loader.share_{key}": alone / without,
+            f"loader.waiting_{key}": waited / total,
+            f"loader.slowdown_{key}": total / without - 1,
+        }
+        report.figures |= figures
+        report.rows.append(_row(f"{name}: step on one batch over and over", "channels-last", without, "s"))
+        report.rows.append(_row(f"{name}: step on the loader's batches", "channels-last", total, "s"))
+        words = ("a batch made alone, of a step", "waiting for batches", "slower than on one batch")
+        report.rows += [
+            _row(f"{name}: {what}", "channels-last", 100 * value, "%")
+            for what, value in zip(words, figures.values(), strict=True)
+        ]
 
 
-def _timed_step(
+def _step(
     step: Callable[[dict[str, Any]], object], batches: Iterator[dict[str, Any]], options: Options
 ) -> tuple[float, float]:
-    """Seconds a step, and seconds of them without a batch; on a GPU of many steps in its queue."""
-    waited, count = 0.0, 1 if options.device == "cpu" else 50
+    """Seconds a step, and seconds of it without a batch; on a GPU of many steps, in mixed precision."""
+    on_gpu = options.device != "cpu"
+    waited, count = 0.0, 50 if on_gpu else 1
+    synchronize(options.device)
     started = time.perf_counter()
     for _ in range(count):
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        step(batch)
+        with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+            step(batch)
     synchronize(options.device)
     return (time.perf_counter() - started) / count, waited / count
 
@@ -156,7 +169,8 @@ def _memory(report: Report, options: Options, cfg: CfgNode, data: TrainData) -> 
     bound = bytes_needed(len(data.samples), options.size)
     process = psutil.Process()
     with closing(iter(made)) as iterator:
-        _take(iterator, 50)
+        # Until as many buffers are in use as ever will be.
+        _take(iterator, 300)
         before = process.memory_info().rss
         _take(iterator, GROWTH_BATCHES)
         growth = process.memory_info().rss - before
