@@ -148,3 +148,14 @@ def test_color_jitter_keeps_its_promises():
 def test_color_jitter_refuses_impossible_widths(wrong):
     with pytest.raises(ValueError, match="colour jitter"):
         ColorJitter(**wrong)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (40, 30)])
+def test_equalize_compiled_and_by_batch_operations(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (4, 3, *size), dtype=torch.uint8, generator=generator)
+    for images in (noise, noise // 64 * 64, torch.full_like(noise, 9), torch.full_like(noise, 255), noise.flip(-1)):
+        before = images.clone()
+        assert torch.equal(color.equalize(images), color.equalize_counted(images))
+        assert torch.equal(images, before)
+    assert torch.equal(color.equalize(noise.transpose(2, 3)), color.equalize_counted(noise.transpose(2, 3)))

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import autocontrast, invert
 
+from fastreid_ext.data.transforms.kernels import equalize_planes
+
 __all__ = [
     "autocontrast",
     "brightness",
     "contrast",
     "equalize",
+    "equalize_counted",
     "hue",
     "invert",
     "posterize",
@@ -153,6 +156,21 @@ def equalize(images: Tensor) -> Tensor:
     """
     if not images.numel():
         return images.clone()
+    if not images.is_cuda:
+        planes = images.reshape(-1, images.shape[-2] * images.shape[-1])
+        equal = torch.empty_like(planes)
+        equalize_planes(planes.numpy(), equal.numpy())
+        return equal.view(images.shape)
+    return equalize_counted(images)
+
+
+def equalize_counted(images: Tensor) -> Tensor:
+    """The same by operations on whole batches, for a GPU.
+
+    Shape:
+        images: (B, 3, H, W), uint8.
+        Result: (B, 3, H, W), uint8.
+    """
     pixels = images.flatten(2).long()
     one = torch.ones(1, dtype=torch.int32, device=images.device)
     counts = torch.zeros(*pixels.shape[:2], 256, dtype=torch.int32, device=images.device)

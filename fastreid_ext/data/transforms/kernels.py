@@ -1,6 +1,6 @@
-"""The compiled loop over pixels: in one pass what takes array operations five.
+"""Compiled loops over pixels: in one pass what takes array operations five.
 
-It runs without Python's global lock. Compiled code is kept beside this file, else in numba's cache folder.
+They run without Python's global lock. Compiled code is kept beside this file, else in numba's cache folder.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, uintp
+from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["CONSTANT", "EDGE", "REFLECT", "SYMMETRIC", "place_windows"]
+__all__ = ["CONSTANT", "EDGE", "REFLECT", "SYMMETRIC", "equalize_planes", "place_windows"]
 
 CONSTANT, EDGE, REFLECT, SYMMETRIC = range(4)
 
@@ -123,7 +123,7 @@ def _line(
     factor: np.float32,
 ) -> None:
     # Unsigned places, which cannot count from the end, and plain loops: these become vector instructions.
-    begin, origin, number = uintp(to), uintp(first), uintp(count)
+    begin, origin, number = np.uintp(to), np.uintp(first), np.uintp(count)
     if step == 1 and flip:
         for i in range(number):
             out[begin + i] = (np.float32(pixels[origin - i]) - mean) * factor
@@ -132,10 +132,10 @@ def _line(
             out[begin + i] = (np.float32(pixels[origin + i]) - mean) * factor
     elif flip:
         for i in range(number):
-            out[begin + i * uintp(3)] = (np.float32(pixels[origin - i]) - mean) * factor
+            out[begin + i * np.uintp(3)] = (np.float32(pixels[origin - i]) - mean) * factor
     else:
         for i in range(number):
-            out[begin + i * uintp(3)] = (np.float32(pixels[origin + i]) - mean) * factor
+            out[begin + i * np.uintp(3)] = (np.float32(pixels[origin + i]) - mean) * factor
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -151,3 +151,32 @@ def _beyond(place: int, length: int, mode: int) -> int:
         place = -1 - place if place < 0 else place
         return 2 * length - 1 - place if place >= length else place
     return 0 if place < 0 else length - 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def equalize_planes(planes: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Spreads the levels of every plane by Pillow's rule; see `color.equalize`.
+
+    Shape:
+        planes: (n, H·W).
+        out: (n, H·W).
+    """
+    length = planes.shape[1]
+    number, four = np.uintp(length), np.uintp(3)
+    # Neighbours are often alike: counted in one table, each would wait for the other.
+    counts = np.empty((4, 256), dtype=np.int64)
+    table = np.empty(256, dtype=np.uint8)
+    for place in range(planes.shape[0]):
+        counts[:] = 0
+        for i in range(number):
+            counts[i & four, planes[place, i]] += 1
+        highest = 255
+        while highest > 0 and counts[:, highest].sum() == 0:
+            highest -= 1
+        step = (length - counts[:, highest].sum()) // 255
+        below = 0
+        for level in range(256):
+            table[level] = min((below + step // 2) // step, 255) if step > 0 else level
+            below += counts[:, level].sum()
+        for i in range(number):
+            out[place, i] = table[planes[place, i]]
