@@ -50,6 +50,12 @@ def _values(cfg: CfgNode) -> Iterator[str]:
     for key, sides in (("INPUT.SIZE_TRAIN", cfg.INPUT.SIZE_TRAIN), ("INPUT.SIZE_TEST", cfg.INPUT.SIZE_TEST)):
         if len(sides) != 2 or min(sides) < 1:
             yield f"{key} is {sides}; it takes a height and a width in pixels"
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        yield f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}; it must be at least 0"
+    pad, size = cfg.INPUT.PADDING, cfg.INPUT.CROP.SIZE if cfg.INPUT.CROP.ENABLED else cfg.INPUT.SIZE_TRAIN
+    limit = {"reflect": min(size) - 1, "symmetric": min(size)}.get(pad.MODE)
+    if pad.ENABLED and limit is not None and limit < pad.SIZE:
+        yield f"INPUT.PADDING.SIZE is {pad.SIZE}; MODE {pad.MODE} needs at most {limit} for {size[0]}x{size[1]}"
     if not cfg.DATASETS.NAMES:
         yield "DATASETS.NAMES is empty: there is nothing to train on"
 

@@ -160,9 +160,9 @@ def _dataloader() -> CfgNode:
     loader.NUM_INSTANCE = 4
     # Where decoded images are kept: "device" (the memory of the training device), "pinned" (page-locked host memory,
     # for GPUs), "mmap" (a file that outlives the run and that all processes share), "stream" (nowhere: images are
-    # decoded again for every batch), or "auto", which takes the first of them that has room and says so (new).
+    # decoded again for every batch), or "auto", which takes what has room and says so (new).
     loader.STORE = "auto"
-    # Folder of the files of "mmap"; empty: FASTREID_CACHE, else fastreid_ext/images in the user's cache folder (new).
+    # Folder of the files of "mmap"; empty: fastreid_ext/images in $FASTREID_CACHE, else in the user's caches (new).
     loader.STORE_DIR = ""
     # Threads of each process that decode and augment; 0: as many as there are cores (FastReID: processes).
     loader.NUM_WORKERS = 8

@@ -87,12 +87,14 @@ def build_train_loader(
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         start_iteration=start_iteration,
     )
+    # Before the images, whose decoding a typo should not wait for.
+    pipeline = build_train_pipeline(cfg)
     stores = stores or ImageStores.from_config(cfg, device)
     paths = [sample.path for sample in data.samples]
     names = "+".join(type(dataset).__name__ for dataset in data.datasets)
     store = stores.get(paths, tuple(cfg.INPUT.SIZE_TRAIN), label=f"{names}-train")
     threads = min(stores.threads, default_threads(), _AUGMENTING)
-    return TrainLoader(data.samples, store, build_train_pipeline(cfg), stream, threads=threads), sampler
+    return TrainLoader(data.samples, store, pipeline, stream, threads=threads), sampler
 
 
 def build_test_loader(

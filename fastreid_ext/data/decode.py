@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
@@ -28,7 +29,7 @@ except ImportError:
 __all__ = ["decode", "decode_into", "decode_jpeg", "read_bytes"]
 
 _JPEG = b"\xff\xd8\xff"
-# Large enough that handing work to a thread costs nothing, small enough that Ctrl-C does not wait.
+# Large enough that handing work to a thread costs nothing.
 _CHUNK = 16
 
 
@@ -72,7 +73,7 @@ def decode_into(
     Shape:
         out: (N, 3, H, W), uint8.
     """
-    started = time.perf_counter()
+    started, stop = time.perf_counter(), threading.Event()
     unreadable: dict[int, UnreadableImage] = {}
     pool = single_threaded_pool(max(1, min(threads, -(-len(paths) // _CHUNK))), name="decode")
     bar = tqdm(
@@ -83,12 +84,13 @@ def decode_into(
         disable=None if progress and is_main_process() else True,
     )
     try:
-        chunks = [pool.submit(_decode_rows, out, paths, start) for start in range(0, len(paths), _CHUNK)]
+        chunks = [pool.submit(_decode_rows, out, paths, start, stop) for start in range(0, len(paths), _CHUNK)]
         for chunk in as_completed(chunks):
             count, errors = chunk.result()
             unreadable |= errors
             bar.update(count)
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
         bar.close()
     seconds = time.perf_counter() - started
@@ -120,17 +122,22 @@ def _decode_whole(path: str | os.PathLike[str]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _decode_rows(out: Tensor, paths: Sequence[str], start: int) -> tuple[int, dict[int, UnreadableImage]]:
+def _decode_rows(
+    out: Tensor, paths: Sequence[str], start: int, stop: threading.Event
+) -> tuple[int, dict[int, UnreadableImage]]:
     rows = out[start : start + _CHUNK]
     # A GPU gets its images in few large copies.
     images = rows if rows.device.type == "cpu" else torch.empty(rows.shape, dtype=rows.dtype)
     errors = {}
     for offset, image in enumerate(images):
+        if stop.is_set():
+            break
         try:
             image.copy_(decode(paths[start + offset], (images.shape[2], images.shape[3])))
         except UnreadableImage as error:
             image.zero_()
-            errors[start + offset] = error
+            # A new one: the traceback of this holds all the images.
+            errors[start + offset] = UnreadableImage(error.path, error.reason)
     if images is not rows:
         rows.copy_(images)
     return len(rows), errors

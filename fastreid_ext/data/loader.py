@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers import BatchPart, BatchStream
 from fastreid_ext.data.transforms import Pipeline, on_device
 from fastreid_ext.utils.logger import get_logger
-from fastreid_ext.utils.threads import in_order
+from fastreid_ext.utils.threads import in_order, single_threaded_pool
 
 __all__ = ["Batch", "LoadingError", "TestLoader", "TrainLoader"]
 
@@ -26,18 +27,35 @@ Batch = dict[str, Any]
 B, `unreadable` list of errors."""
 
 _SUBSTITUTES = 100
+_NAMED = 20
+
+
+class _Fetched(NamedTuple):
+    part: BatchPart
+    indices: list[int]
+    images: Rows | Tensor
+    unreadable: list[UnreadableImage]
 
 
 class LoadingError(RuntimeError):
-    """A batch could not be made; the message names its images, `__cause__` is the error itself."""
+    """A batch could not be made; `paths` are its images, `__cause__` is the error itself."""
+
+    def __init__(self, error: Exception, which: str, paths: list[str]) -> None:
+        self.paths = paths
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        super().__init__(
+            f"the batch {which}could not be made: {type(error).__name__}: {error}; its images: "
+            f"{', '.join(paths[:_NAMED])}{more}"
+        )
 
 
 class TrainLoader:
     """Endless training batches of this process, made by a thread while the model works.
 
     The augmentation of an image follows from seed, step and its place in the whole batch alone: neither the number of
-    processes nor a resumed run changes it. An image that cannot be read is replaced by another one of the same identity
-    and listed in the batch's `unreadable`.
+    processes nor a resumed run changes it, but for `RandomPatch`, whose patches come from the same process's images. An
+    image that cannot be read is replaced by another one of its identity, or of the next identity when none of its own
+    can be read, and listed in the batch's `unreadable`.
 
     Attributes:
         unreadable: why, by path, for the images that could not be read so far.
@@ -69,6 +87,8 @@ class TrainLoader:
         self._of_pid: dict[int, list[int]] = {}
         for index, sample in enumerate(samples):
             self._of_pid.setdefault(sample.pid, []).append(index)
+        # A store that is filled already knows all of them.
+        self._report(store.unreadable.values())
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the stream's place on.
@@ -77,36 +97,37 @@ class TrainLoader:
             UnreadableImage: nothing could be read in place of an image.
             LoadingError: anything else went wrong.
         """
-        batches = Prefetch(self._batches, device=self.store.device, depth=self.depth)
+        pool = single_threaded_pool(self.threads, name="augment") if self.threads > 1 else None
+        batches = Prefetch(lambda: self._batches(pool), device=self.store.device, depth=self.depth)
         try:
             for batch in batches:
-                for error in batch["unreadable"]:
-                    self._report(error)
+                self._report(batch["unreadable"])
                 yield batch
         except UnreadableImage:
-            for index, error in list(self.store.unreadable.items()):
-                self.unreadable[self.samples[index].path] = error.reason
+            self._report(list(self.store.unreadable.values()))
             raise
         finally:
             batches.close()
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    def _batches(self) -> Iterator[Batch]:
-        return in_order(self._finish, map(self._fetch, self.stream), threads=self.threads, name="augment")
+    def _batches(self, pool: ThreadPoolExecutor | None) -> Iterator[Batch]:
+        return in_order(self._finish, map(self._fetch, self.stream), pool=pool, ahead=self.threads)
 
-    def _fetch(self, part: BatchPart) -> tuple[BatchPart, list[int], Rows | Tensor]:
+    def _fetch(self, part: BatchPart) -> _Fetched:
         with _naming(self.samples, part.indices, f"of iteration {part.iteration} "):
             indices = self._readable(part.indices)
-            return part, indices, self.store.fetch(indices)
+            unreadable = [self.store.unreadable[index] for index in part.indices if index in self.store.unreadable]
+            return _Fetched(part, indices, self.store.fetch(indices), unreadable)
 
-    def _finish(self, fetched: tuple[BatchPart, list[int], Rows | Tensor]) -> Batch:
-        part, indices, images = fetched
+    def _finish(self, fetched: _Fetched) -> Batch:
+        part, indices, images, unreadable = fetched
         with _naming(self.samples, indices, f"of iteration {part.iteration} "):
             drawn = self.pipeline.draw(
                 self.stream.generator(part.iteration), self.stream.sampler.batch_size, self.store.size
             )
             share = slice(part.start, part.start + len(indices))
             augmented = self.pipeline(images, [transform.part(share) for transform in drawn])
-            unreadable = [self.store.unreadable[index] for index in part.indices if index in self.store.unreadable]
             return {"images": augmented, **self._labels.of(indices, augmented), "unreadable": unreadable}
 
     def _readable(self, wanted: Sequence[int]) -> list[int]:
@@ -124,7 +145,7 @@ class TrainLoader:
                 if index not in substitutes:
                     found = next((c for c in candidates[index] if c not in self.store.unreadable), None)
                     if found is None:
-                        raise self.store.unreadable[index]
+                        raise UnreadableImage(self.samples[index].path, self.store.unreadable[index].reason)
                     substitutes[index] = found
                 indices[place] = substitutes[index]
 
@@ -135,10 +156,14 @@ class TrainLoader:
         yield from same[start + 1 :] + same[:start]
         yield from ((index + offset) % len(self.samples) for offset in range(1, _SUBSTITUTES))
 
-    def _report(self, error: UnreadableImage) -> None:
-        if error.path not in self.unreadable:
-            self.unreadable[error.path] = error.reason
-            get_logger(__name__).warning(f"training goes on without an image: {error}")
+    def _report(self, errors: Iterable[UnreadableImage]) -> None:
+        for error in errors:
+            if error.path not in self.unreadable:
+                self.unreadable[error.path] = error.reason
+                if len(self.unreadable) <= _NAMED:
+                    get_logger(__name__).warning(f"training goes on without an image: {error}")
+                elif len(self.unreadable) == _NAMED + 1:
+                    get_logger(__name__).warning("and without more images, which the end of the training lists")
 
 
 class TestLoader:
@@ -221,7 +246,4 @@ def _naming(samples: Sequence[Sample], indices: Sequence[int], which: str = "") 
     except UnreadableImage:
         raise
     except Exception as error:
-        paths = ", ".join(samples[index].path for index in indices)
-        raise LoadingError(
-            f"the batch {which}could not be made: {type(error).__name__}: {error}; its images: {paths}"
-        ) from error
+        raise LoadingError(error, which, [samples[index].path for index in indices]) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import os
 import queue
 import threading
 import weakref
@@ -12,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from fastreid_ext.utils.device import with_index
 from fastreid_ext.utils.threads import keep_torch_threads, run_single_threaded
 
 __all__ = ["Prefetch"]
@@ -20,6 +24,7 @@ T = TypeVar("T")
 
 _END = object()
 _POLL_SECONDS = 0.2
+_CLOSE_SECONDS = 60.0
 
 
 class Prefetch(Generic[T]):
@@ -29,7 +34,7 @@ class Prefetch(Generic[T]):
     the memory of its tensors is not used again before that stream is done with them.
 
     An exception of the iterator is raised where its item would have come; a thread that is gone is an error, never a
-    hang. `close`, or the end of the last reference, stops the thread.
+    hang. `close`, the end of the last reference, or the end of the program stops the thread.
 
     Args:
         make: returns the iterator; called in the thread.
@@ -38,17 +43,18 @@ class Prefetch(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], Iterator[T]], *, device: torch.device | str = "cpu", depth: int = 2) -> None:
-        self.device = torch.device(device)
+        self.device = with_index(device)
         self._items: queue.Queue[tuple[Any, Any]] = queue.Queue(depth)
-        self._stop = threading.Event()
-        started = threading.Event()
+        self._stop, started = _Stop(), threading.Event()
+        self._owner = (os.getpid(), threading.get_ident())
         self._thread = threading.Thread(
             target=_produce, args=(make, self._items, self._stop, self.device, started), name="prefetch", daemon=True
         )
-        self._finalizer = weakref.finalize(self, _shut_down, self._thread, self._items, self._stop)
+        weakref.finalize(self, self._stop.please).atexit = False
         with keep_torch_threads():
             self._thread.start()
             started.wait()
+        _alive.add(self)
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -66,11 +72,19 @@ class Prefetch(Generic[T]):
         return result
 
     def close(self) -> None:
-        """Stops the thread and waits for it."""
-        self._finalizer()
+        """Stops the thread and, where that can be done safely, waits for it."""
+        self._stop.please()
+        # A garbage collection may have brought us here in any thread, with any lock held, or a fork in a process that
+        # has no such thread: then the thread finds the flag by itself.
+        if (os.getpid(), threading.get_ident()) != self._owner:
+            return
+        # Makes room for the item that the thread may be waiting to hand in.
+        _empty(self._items)
+        self._thread.join(_CLOSE_SECONDS)
+        _empty(self._items)
 
     def _take(self) -> tuple[Any, Any]:
-        while not self._stop.is_set():
+        while not self._stop.asked:
             # Asked before the queue is: what a thread has put in before its end is there then.
             alive = self._thread.is_alive()
             try:
@@ -81,19 +95,41 @@ class Prefetch(Generic[T]):
         return _END, None
 
 
+class _Stop:
+    """A flag without a lock, which any thread may set at any moment."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def please(self) -> None:
+        self.asked = True
+
+
+_alive: weakref.WeakSet[Prefetch[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Threads that compute while the interpreter is taken apart crash it."""
+    for prefetch in list(_alive):
+        prefetch.close()
+
+
 def _produce(
     make: Callable[[], Iterator[Any]],
     items: queue.Queue[tuple[Any, Any]],
-    stop: threading.Event,
+    stop: _Stop,
     device: torch.device,
     started: threading.Event,
 ) -> None:
-    # The cores are the model's, whose own threads are slowed down by a second team.
-    run_single_threaded()
-    started.set()
     iterator: Iterator[Any] = iter(())
     try:
-        stream = _own_stream(device)
+        try:
+            # The cores are the model's, whose own threads are slowed down by a second team.
+            run_single_threaded()
+        finally:
+            started.set()
+        stream = _side_stream(device)
         with torch.cuda.stream(stream):
             iterator = make()
             for item in iterator:
@@ -107,21 +143,27 @@ def _produce(
             iterator.close()
 
 
-def _put(items: queue.Queue[tuple[Any, Any]], stop: threading.Event, item: tuple[Any, Any]) -> bool:
-    while not stop.is_set():
+def _put(items: queue.Queue[tuple[Any, Any]], stop: _Stop, item: tuple[Any, Any]) -> bool:
+    while not stop.asked:
         try:
             items.put(item, timeout=_POLL_SECONDS)
         except queue.Full:
             continue
-        return not stop.is_set()
+        return not stop.asked
     return False
 
 
-def _own_stream(device: torch.device) -> torch.cuda.Stream | None:
+def _side_stream(device: torch.device) -> torch.cuda.Stream | None:
     if device.type != "cuda":
         return None
     # The current device is a setting of the thread.
     torch.cuda.set_device(device)
+    return _stream_of(device)
+
+
+@functools.cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    """One for all loaders: memory that was used on one stream serves no other."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
@@ -131,16 +173,6 @@ def _hand_over(item: Any, ready: torch.cuda.Event, device: torch.device) -> None
     for value in item.values() if isinstance(item, Mapping) else [item]:
         if isinstance(value, Tensor) and value.is_cuda:
             value.record_stream(current)
-
-
-def _shut_down(thread: threading.Thread, items: queue.Queue[tuple[Any, Any]], stop: threading.Event) -> None:
-    stop.set()
-    # Makes room for the item that the thread may be waiting to hand in.
-    _empty(items)
-    # A garbage collection in the thread itself may have brought us here.
-    if thread is not threading.current_thread():
-        thread.join()
-    _empty(items)
 
 
 def _empty(items: queue.Queue[tuple[Any, Any]]) -> None:

@@ -27,6 +27,7 @@ EVALUATORS = Registry("evaluator")
 """Classes built as `Evaluator(cfg)` and called as `evaluator(samples_features, dataset)`: metrics of one data set."""
 
 RANKS = (1, 5, 10)
+_LISTED = 20
 
 Results = dict[str, dict[str, Any]]
 
@@ -36,7 +37,9 @@ class UnreadableImagesError(Exception):
 
     def __init__(self, errors: Sequence[UnreadableImage]) -> None:
         self.errors = list(errors)
-        listed = "\n  ".join(str(error) for error in self.errors)
+        listed = "\n  ".join(str(error) for error in self.errors[:_LISTED])
+        if len(self.errors) > _LISTED:
+            listed += f"\n  and {len(self.errors) - _LISTED} more"
         super().__init__(
             f"{len(self.errors)} test images cannot be read:\n  {listed}\n"
             f"Mend them, or set TEST.SKIP_UNREADABLE True to evaluate without them."

@@ -70,37 +70,33 @@ def single_threaded_pool(workers: int, *, name: str = "") -> ThreadPoolExecutor:
 
 
 def in_order(
-    function: Callable[[T], R], items: Iterator[T], *, threads: int, name: str = ""
+    function: Callable[[T], R], items: Iterator[T], *, pool: ThreadPoolExecutor | None, ahead: int = 1
 ) -> Generator[R, None, None]:
-    """`map`, computed by several threads a few items ahead; an error comes in its place.
+    """`map`, computed by a pool a few items ahead; an error comes in its place.
 
     Args:
-        function: called in the threads.
+        function: called in the threads of the pool.
         items: iterated in the calling thread.
-        threads: how many; with one the calling thread does it all.
-        name: what debuggers call them.
+        pool: None computes in the calling thread.
+        ahead: items that are begun before the first is asked for.
     """
-    if threads <= 1:
+    if pool is None:
         yield from map(function, items)
         return
-    pool = single_threaded_pool(threads, name=name)
     pending: deque[Future[R]] = deque()
-    try:
-        while True:
-            try:
-                pending.append(pool.submit(function, next(items)))
-            except StopIteration:
-                break
-            except Exception:
-                while pending:
-                    yield pending.popleft().result()
-                raise
-            if len(pending) > threads:
+    while True:
+        try:
+            pending.append(pool.submit(function, next(items)))
+        except StopIteration:
+            break
+        except Exception:
+            while pending:
                 yield pending.popleft().result()
-        while pending:
+            raise
+        if len(pending) > ahead:
             yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    while pending:
+        yield pending.popleft().result()
 
 
 def local_processes() -> int:

@@ -1,5 +1,6 @@
 """Loading, merging and refusing configs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,23 @@ def test_configurable_takes_config_or_arguments() -> None:
     assert Part(cfg, factor=2).width == 6
     assert Part(cfg, depth=4).depth == 4
     assert Part(width=5).width == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["DATALOADER.STORE", "disk"], "DATALOADER.STORE is 'disk'; choose one of auto, device, pinned, mmap, stream"),
+        (["DATALOADER.NUM_WORKERS", -1], "DATALOADER.NUM_WORKERS is -1; it must be at least 0"),
+        (["INPUT.REA.MODE", "noise"], "INPUT.REA.MODE is 'noise'; choose one of const, rand, pixel"),
+        (
+            ["INPUT.PADDING.ENABLED", True, "INPUT.PADDING.MODE", "reflect", "INPUT.PADDING.SIZE", 128],
+            "INPUT.PADDING.SIZE is 128; MODE reflect needs at most 127 for 256x128",
+        ),
+    ],
+)
+def test_the_loaders_keys_are_checked_first(options: list[object], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config("", options)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,16 @@ def test_mapping_makes_no_noise(paths: list[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["bytes", "time", "removed"])
-def test_made_anew_when_a_file_changes(paths: list[str], folder: Path, decoded: list[str], change: str) -> None:
+def test_made_anew_when_a_file_changes(
+    paths: list[str],
+    folder: Path,
+    decoded: list[str],
+    change: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fastreid_ext"), "propagate", True)
+    caplog.set_level(logging.INFO)
     before = opened(paths, folder)
     old = before.data[3].clone()
     status = Path(paths[3]).stat()
@@ -105,6 +114,7 @@ def test_made_anew_when_a_file_changes(paths: list[str], folder: Path, decoded: 
     after = opened(paths, folder)
     assert len(decoded) == 20
     assert list(after.unreadable) == ([3] if change == "removed" else [])
+    assert caplog.text.count(".images is made anew: image files have changed") == 1
     check(after, paths)
     assert torch.equal(before.data[3], old)
     assert len(list(folder.glob("*.images"))) == 1

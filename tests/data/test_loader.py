@@ -222,6 +222,25 @@ def test_nothing_readable_is_an_error(make_samples: MakeSamples, kind: str) -> N
     assert set(loader.unreadable) == {sample.path for sample in samples}
 
 
+@pytest.mark.parametrize("kind", ["device", "mmap"])
+def test_a_filled_store_names_all_that_is_missing_at_once(make_samples: MakeSamples, kind: str) -> None:
+    samples = make_samples()
+    ruin(samples, 3, 11)
+    assert set(train_loader(samples, kind).unreadable) == {samples[3].path, samples[11].path}
+
+
+def test_many_unreadable_images_do_not_flood_the_log(
+    make_samples: MakeSamples, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fastreid_ext"), "propagate", True)
+    samples = make_samples(10, 4)
+    ruin(samples, *range(30))
+    assert len(train_loader(samples).unreadable) == 30
+    lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 21
+    assert "more images, which the end of the training lists" in lines[-1]
+
+
 def test_error_in_a_transform_names_the_images(make_samples: MakeSamples) -> None:
     samples = make_samples()
     loader = TrainLoader(samples, store_of(samples), pipeline(Broken()), stream_of(samples))

@@ -121,3 +121,20 @@ def test_no_images() -> None:
 def test_images_that_do_not_lie_in_a_row() -> None:
     images = pictures(3, (4, 6)).transpose(2, 3)
     assert torch.equal(Picked(images).place(torch.empty(3, 3, 6, 4, dtype=torch.uint8)), images)
+
+
+def test_boxes_end_with_the_window() -> None:
+    images = pictures(1, (4, 4))
+    memory = torch.full((3, 3, 4, 4), 7, dtype=torch.uint8)
+    boxes, colours = np.array([[2, -1, 9, 3]]), np.array([[200.0, 201.0, 202.0]])
+    Picked(images).place(memory[1:2], boxes=boxes, colours=colours)
+    expected = images[0].clone()
+    expected[:, 2:, :2] = torch.tensor([200, 201, 202], dtype=torch.uint8).view(3, 1, 1)
+    assert torch.equal(memory[1], expected)
+    assert (memory[[0, 2]] == 7).all()
+
+
+@pytest.mark.parametrize("rows", [[0, 3], [-1, 0]])
+def test_rows_that_are_not_there(rows: list[int]) -> None:
+    with pytest.raises(IndexError, match="of a store of 3"):
+        Picked(pictures(3, (4, 4)), np.array(rows)).place(torch.empty(2, 3, 4, 4))

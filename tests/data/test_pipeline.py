@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from fastreid_ext.config import CfgNode, get_cfg
+from fastreid_ext.config import CfgNode, ConfigError, get_cfg
 from fastreid_ext.data.image_store import Rows
 from fastreid_ext.data.transforms import (
     TRANSFORMS,
@@ -205,7 +205,7 @@ def test_erasing_fills_with_the_value_of_the_config() -> None:
     assert all(((image - fill).abs().amax(dim=0) < 1e-5).any() for image in result)
 
 
-@pytest.mark.parametrize("size", [SIZE, (25, 13)])
+@pytest.mark.parametrize("size", [SIZE, (25, 13), (30, 4), (9, 5)])
 def test_test_images_are_cropped_in_the_middle_and_not_augmented(size: tuple[int, int]) -> None:
     cfg = everything()
     images = pictures(4, size)
@@ -269,3 +269,18 @@ def test_the_way_of_a_gpu_gives_the_same_batch() -> None:
             pipeline.erasing.apply_(batch, drawn[-2].params)
             pipeline.finishing[0].apply_(batch, drawn[-1].params)
         assert torch.equal(batch, pipeline(images, drawn))
+
+
+@pytest.mark.parametrize(("name", "key"), [("RandomErasing", "INPUT.REA"), ("RandomPatch", "INPUT.RPT")])
+def test_transforms_of_floats_are_no_further_transforms(name: str, key: str) -> None:
+    cfg = config()
+    cfg.INPUT.TRANSFORMS = [name]
+    with pytest.raises(ConfigError, match=f"{name} works on normalised images; switch on {key}"):
+        build_train_pipeline(cfg)
+
+
+def test_a_transform_may_come_twice() -> None:
+    cfg = config(AFFINE={})
+    cfg.INPUT.TRANSFORMS = ["RandomAffine", "PadCropFlip"]
+    names = [type(transform).__name__ for transform in build_train_pipeline(cfg).after]
+    assert names == ["RandomAffine", "RandomAffine", "PadCropFlip"]

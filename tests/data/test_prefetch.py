@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +17,7 @@ import torch
 
 from fastreid_ext.data import prefetch
 from fastreid_ext.data.prefetch import Prefetch
+from fastreid_ext.utils.threads import in_order, single_threaded_pool
 
 
 def prefetch_threads() -> list[threading.Thread]:
@@ -140,6 +143,60 @@ def test_computes_beside_the_model_on_one_thread() -> None:
 def _counts() -> Iterator[int]:
     torch.ones(8).sum()
     yield torch.get_num_threads()
+
+
+def test_forgotten_in_a_thread_with_the_queue_locked_it_does_not_hang() -> None:
+    """A garbage collection may happen anywhere, in the thread itself and while it hands an item in."""
+    items = Prefetch(lambda: itertools.count())
+    next(items)
+    thread, queue = items._thread, items._items
+    gone = weakref.ref(items)
+    holder = [items]
+    del items
+
+    def collect() -> None:
+        with queue.mutex:
+            holder.pop().close()
+
+    other = threading.Thread(target=collect, daemon=True)
+    other.start()
+    other.join(20)
+    assert not other.is_alive()
+    wait_until(lambda: not thread.is_alive())
+    assert gone() is None
+
+
+def test_threads_that_start_later_keep_the_models_number() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with single_threaded_pool(2) as pool:
+            list(Prefetch(lambda: in_order(lambda number: number, iter(range(5)), pool=pool, ahead=2)))
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert seen == [2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_ends() -> None:
+    program = (
+        "import itertools, os, sys, time\n"
+        "from fastreid_ext.data.prefetch import Prefetch\n"
+        "items = Prefetch(lambda: itertools.count())\n"
+        "next(items)\n"
+        "for _ in range(10):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=120, check=False)
+    assert done.returncode == 0
 
 
 def test_a_program_that_just_ends_does_not_hang() -> None:

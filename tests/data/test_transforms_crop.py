@@ -70,7 +70,7 @@ def test_weights_are_those_of_an_antialiased_resize() -> None:
         weights = resampling_weights(torch.tensor([[start, number]]), 30, size)[0]
         part = line[..., start : start + number]
         expected = interpolate(part, (1, size), mode="bicubic", antialias=True)[0, 0, 0]
-        torch.testing.assert_close(weights @ line[0, 0, 0], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weights.float() @ line[0, 0, 0], expected, atol=1e-5, rtol=1e-5)
         assert not weights[:, :start].any()
         assert not weights[:, start + number :].any()
 

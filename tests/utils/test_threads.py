@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -64,14 +65,19 @@ def test_a_thread_that_cannot_start_is_an_error_and_no_hang(monkeypatch: pytest.
     assert torch.get_num_threads() == 2
 
 
+def pool_of(threads: int) -> AbstractContextManager[ThreadPoolExecutor | None]:
+    return single_threaded_pool(threads) if threads > 1 else nullcontext()
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_results_come_in_the_order_of_the_items(threads: int) -> None:
     def late(number: int) -> int:
         time.sleep(0.02 if number % 3 == 0 else 0.0)
         return number * number
 
-    assert list(in_order(late, iter(range(20)), threads=threads)) == [number * number for number in range(20)]
-    assert list(in_order(late, iter([]), threads=threads)) == []
+    with pool_of(threads) as pool:
+        assert list(in_order(late, iter(range(20)), pool=pool, ahead=4)) == [number * number for number in range(20)]
+        assert list(in_order(late, iter([]), pool=pool)) == []
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -89,8 +95,8 @@ def test_an_error_comes_in_its_place(threads: int, where: str) -> None:
         return number
 
     seen: list[int] = []
-    with pytest.raises(KeyError, match="4"):
-        seen.extend(in_order(fail, items(), threads=threads))
+    with pool_of(threads) as pool, pytest.raises(KeyError, match="4"):
+        seen.extend(in_order(fail, items(), pool=pool, ahead=3))
     assert seen == [0, 1, 2, 3]
 
 
@@ -107,13 +113,13 @@ def test_items_are_taken_in_one_thread_a_few_ahead() -> None:
         workers.append(threading.get_ident())
         return number
 
-    results = in_order(work, items(), threads=2)
-    assert next(results) == 0
-    assert len(takers) <= 4
-    assert set(takers) == {threading.get_ident()}
-    assert threading.get_ident() not in workers
-    results.close()
-    assert not [thread for thread in threading.enumerate() if thread.ident in workers]
+    with single_threaded_pool(2) as pool:
+        results = in_order(work, items(), pool=pool, ahead=2)
+        assert next(results) == 0
+        assert len(takers) <= 4
+        assert set(takers) == {threading.get_ident()}
+        assert threading.get_ident() not in workers
+        results.close()
 
 
 def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.utils.device import with_index
 
 __all__ = ["ImageStore", "Rows"]
 
@@ -44,7 +45,7 @@ class ImageStore(ABC):
     """The value of `DATALOADER.STORE` that asks for it."""
 
     def __init__(self, paths: Sequence[str], size: tuple[int, int], *, device: torch.device | str = "cpu") -> None:
-        self.paths, self.size, self.device = paths, size, torch.device(device)
+        self.paths, self.size, self.device = paths, size, with_index(device)
         self.unreadable: dict[int, UnreadableImage] = {}
 
     def __len__(self) -> int:

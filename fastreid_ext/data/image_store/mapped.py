@@ -23,6 +23,7 @@ from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store.tensor import TensorStore
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.memory import gibibytes
+from fastreid_ext.utils.threads import local_processes
 
 __all__ = ["StoreFolderError", "default_folder", "map_file", "mapped_store"]
 
@@ -102,7 +103,7 @@ def mapped_store(
     """
     file = map_file(paths, size, label=label, folder=folder)
     wanted = _Meta(_VERSION, len(paths), (size[0], size[1]), _stamps(paths), {})
-    opened = _open(file, wanted, paths)
+    opened = _open(file, wanted, paths, say_why_not=True)
     if opened is None:
         opened = _make_once(file, wanted, paths, threads=threads, progress=progress, label=label)
     else:
@@ -132,17 +133,20 @@ def _make_once(file: Path, wanted: _Meta, paths: Sequence[str], *, threads: int,
             lock.acquire()
         try:
             opened = _open(file, wanted, paths)
-            if opened is None:
-                made = _make(file, wanted, paths, threads=threads, progress=progress, label=label)
-                opened = _map(file, made), _errors(made, paths)
-            return opened
+            if opened is not None:
+                get_logger(__name__).info(f"{label}: decoded by another process, {len(opened[1])} unreadable")
+                return opened
+            made = _make(file, wanted, paths, threads=threads, progress=progress, label=label)
+            return _map(file, made), _errors(made, paths)
         finally:
             lock.release()
-    except OSError as error:
+    # NotImplementedError: a disk on which files cannot be locked.
+    except (OSError, NotImplementedError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise StoreFolderError(
             f"{label}: {gibibytes(wanted.nbytes)} of decoded images cannot be kept in {file.parent} "
-            f"({error.strerror or error}); make room, name another folder in DATALOADER.STORE_DIR, or choose another "
-            "DATALOADER.STORE than mmap"
+            f"({getattr(error, 'strerror', None) or error}); {'make room, ' if full else ''}name another folder in "
+            "DATALOADER.STORE_DIR, or choose another DATALOADER.STORE than mmap"
         ) from error
 
 
@@ -153,7 +157,10 @@ def _make(file: Path, wanted: _Meta, paths: Sequence[str], *, threads: int, prog
         with partial.open("w+b") as stream:
             _reserve(stream, wanted.nbytes)
             pixels = np.memmap(stream, np.uint8, "r+", shape=wanted.shape)
-            errors = decode_into(torch.from_numpy(pixels), paths, threads=threads, progress=progress, label=label)
+            # The other processes of the machine wait: their cores are free.
+            errors = decode_into(
+                torch.from_numpy(pixels), paths, threads=threads * local_processes(), progress=progress, label=label
+            )
             pixels.flush()
             made = replace(wanted, unreadable={number: error.reason for number, error in errors.items()})
             trailer = json.dumps(vars(made)).encode()
@@ -180,15 +187,21 @@ def _reserve(stream: BinaryIO, nbytes: int) -> None:
     stream.truncate(nbytes)
 
 
-def _open(file: Path, wanted: _Meta, paths: Sequence[str]) -> _Opened | None:
+def _open(file: Path, wanted: _Meta, paths: Sequence[str], *, say_why_not: bool = False) -> _Opened | None:
     """What is in the file, if it is there, whole and true."""
     found = _read_meta(file)
-    if found is None or replace(found, unreadable={}) != wanted:
-        return None
+    if found is None:
+        reason = "it is damaged"
+    elif replace(found, unreadable={}) != wanted:
+        reason = "image files have changed"
     # The hiccup of a network disk must not last for ever.
-    if any(_readable(paths[number]) for number in found.unreadable):
-        return None
-    return _map(file, found), _errors(found, paths)
+    elif any(_readable(paths[number]) for number in found.unreadable):
+        reason = "image files that could not be read now can"
+    else:
+        return _map(file, found), _errors(found, paths)
+    if say_why_not and file.exists():
+        get_logger(__name__).info(f"{file} is made anew: {reason}")
+    return None
 
 
 def _read_meta(file: Path) -> _Meta | None:

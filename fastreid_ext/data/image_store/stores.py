@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from fastreid_ext.data.image_store.base import ImageStore
 from fastreid_ext.data.image_store.choice import bytes_needed, choose_kind
 from fastreid_ext.data.image_store.mapped import StoreFolderError, default_folder, map_file, mapped_store
 from fastreid_ext.data.image_store.streaming import StreamingStore
-from fastreid_ext.data.image_store.tensor import TensorStore
+from fastreid_ext.data.image_store.tensor import TensorStore, check_gpu
+from fastreid_ext.utils.device import with_index
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.memory import gibibytes
 from fastreid_ext.utils.threads import default_threads, local_processes
@@ -50,7 +52,9 @@ class ImageStores:
     ) -> None:
         if kind not in _KINDS:
             raise ValueError(f"DATALOADER.STORE '{kind}' is none of {', '.join(_KINDS)}")
-        self.kind, self.device, self.progress = kind, torch.device(device), progress
+        self.kind, self.device, self.progress = kind, with_index(device), progress
+        if kind == "pinned":
+            check_gpu(self.device)
         self.folder = Path(folder).expanduser() if folder else default_folder()
         self.threads = threads or default_threads()
         self._stores: dict[tuple[str, tuple[int, int], int, int], ImageStore] = {}
@@ -103,15 +107,25 @@ class ImageStores:
                 kind = "stream"
         if kind == "stream":
             return StreamingStore(paths[part], size, device=self.device, threads=self.threads)
-        return TensorStore.decoded(
-            paths[part],
+        return self._in_memory(paths[part], size, label, kind)
+
+    def _in_memory(self, paths: Sequence[str], size: tuple[int, int], label: str, kind: str) -> ImageStore:
+        decode = partial(
+            TensorStore.decoded,
+            paths,
             size,
-            kind=kind,
             device=self.device,
             threads=self.threads,
             progress=self.progress,
             label=label,
         )
+        try:
+            return decode(kind=kind)
+        except OSError as error:
+            if kind != "pinned" or self.kind != "auto":
+                raise
+            get_logger(__name__).warning(f"{error}; going on without: each batch is pinned by itself")
+            return decode(kind="host")
 
     def _mapped(self, paths: Sequence[str], size: tuple[int, int], label: str, part: slice) -> ImageStore:
         return mapped_store(
@@ -131,6 +145,8 @@ class ImageStores:
         if self.kind != "auto":
             return self.kind, "as DATALOADER.STORE asks"
         made = os.path.exists(map_file(paths, size, label=label, folder=self.folder))  # noqa: PTH110
+        if made and self.device.type == "cpu":
+            return "mmap", "decoded by an earlier run"
         return choose_kind(
             bytes_needed(len(paths[part]), size),
             device=self.device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,22 +46,29 @@ class StreamingStore(ImageStore):
     ) -> None:
         super().__init__(paths, size, device=device)
         self._pool = single_threaded_pool(threads, name="decode")
-        self._images: dict[int, Tensor] = {}
+        # Of each thread that takes batches: two loaders of the same images must not take each other's.
+        self._own = threading.local()
         self._nvjpeg_refused = False
 
     @property
     def nbytes(self) -> int:
         return sum(image.nbytes for image in self._images.values())
 
+    @property
+    def _images(self) -> dict[int, Tensor]:
+        images: dict[int, Tensor] = getattr(self._own, "images", {})
+        return images
+
     def prepare(self, indices: Sequence[int]) -> None:
         wanted = dict.fromkeys(indices)
         # A second call for a batch, with substitutes for what was unreadable, decodes these alone.
-        kept = {index: self._images[index] for index in wanted if index in self._images}
+        before = self._images
+        kept = {index: before[index] for index in wanted if index in before}
         missing = [index for index in wanted if index not in kept]
         decoded = self._decode(missing) if self.device.type == "cpu" else self._decode_on_gpu(missing)
         for index in decoded:
             self.unreadable.pop(index, None)
-        self._images = kept | decoded
+        self._own.images = kept | decoded
 
     def fetch(self, indices: Sequence[int]) -> Rows | Tensor:
         """As every store.
@@ -72,7 +80,7 @@ class StreamingStore(ImageStore):
             self.prepare(indices)
             for index in indices:
                 if index not in self._images:
-                    raise self.unreadable[index]
+                    raise UnreadableImage(self.unreadable[index].path, self.unreadable[index].reason)
         images = [self._images[index] for index in indices]
         nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8, device=self.device)
         batch = torch.stack(images) if images else nothing
@@ -90,7 +98,8 @@ class StreamingStore(ImageStore):
         images = {}
         for index, result in zip(indices, self._pool.map(attempt, indices), strict=True):
             if isinstance(result, UnreadableImage):
-                self.unreadable[index] = result
+                # Without the traceback, which holds what was decoded so far.
+                self.unreadable[index] = UnreadableImage(result.path, result.reason)
             else:
                 images[index] = result
         return images
@@ -107,6 +116,9 @@ class StreamingStore(ImageStore):
         """Nothing, if it refuses one of them."""
         if not files or decode_jpeg is None:
             return {}
+        if self.device.type == "cuda":
+            # It writes on a stream of its own, without waiting for what ours still reads.
+            torch.cuda.current_stream(self.device).synchronize()
         try:
             images = decode_jpeg(list(files.values()), mode="RGB", device=self.device)
         except RuntimeError as error:

@@ -15,7 +15,7 @@ from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store.base import ImageStore, Rows
 from fastreid_ext.utils.memory import gibibytes
 
-__all__ = ["TensorStore", "send"]
+__all__ = ["TensorStore", "check_gpu", "send"]
 
 
 class TensorStore(ImageStore):
@@ -24,7 +24,8 @@ class TensorStore(ImageStore):
     Args:
         paths: of the images.
         data: the images, a row each.
-        kind: what holds them: "device", "pinned" or "mmap". "pinned" pins the memory of `data` as long as this lives.
+        kind: what holds them: "device", "pinned", "host" or "mmap". "pinned" pins the memory of `data` as long as this
+            lives.
         device: where `fetch` puts images.
         unreadable: errors of the images that could not be decoded.
 
@@ -48,7 +49,7 @@ class TensorStore(ImageStore):
         super().__init__(paths, (data.shape[2], data.shape[3]), device=device)
         self.data, self.kind = data, kind
         self.unreadable = dict(unreadable or {})
-        if kind == "pinned":
+        if kind == "pinned" and data.nbytes:
             _pin(self, data)
 
     @classmethod
@@ -68,17 +69,17 @@ class TensorStore(ImageStore):
         Args:
             paths: of the images.
             size: height and width.
-            kind: "device" or "pinned".
+            kind: "device", "pinned", or "host" for memory that is neither.
             device: where `fetch` puts images.
             threads: that decode.
             progress: whether the main process shows a bar.
             label: what bar and log call the images.
         """
-        if kind == "pinned":
-            _check_gpu(torch.device(device))
-        data = torch.empty(len(paths), 3, *size, dtype=torch.uint8, device="cpu" if kind == "pinned" else device)
-        unreadable = decode_into(data, paths, threads=threads, progress=progress, label=label)
-        return cls(paths, data, kind=kind, device=device, unreadable=unreadable)
+        data = torch.empty(len(paths), 3, *size, dtype=torch.uint8, device=device if kind == "device" else "cpu")
+        # Memory that cannot be pinned is found out before anything is decoded.
+        store = cls(paths, data, kind=kind, device=device)
+        store.unreadable = decode_into(data, paths, threads=threads, progress=progress, label=label)
+        return store
 
     @property
     def nbytes(self) -> int:
@@ -112,7 +113,12 @@ def send(images: Sequence[Tensor], size: tuple[int, int], device: torch.device) 
     return staging.to(device, non_blocking=True)
 
 
-def _check_gpu(device: torch.device) -> None:
+def check_gpu(device: torch.device) -> None:
+    """Memory can be pinned for a GPU only.
+
+    Raises:
+        ValueError: the device is none.
+    """
     if device.type != "cuda" or not torch.cuda.is_available():
         raise ValueError(
             f"DATALOADER.STORE pinned is memory for transfers to a GPU, but the device is '{device}': "
@@ -122,7 +128,7 @@ def _check_gpu(device: torch.device) -> None:
 
 def _pin(owner: TensorStore, data: Tensor) -> None:
     """Pins the tensor's memory where it is: torch's own pinned tensors take up to twice the bytes."""
-    _check_gpu(owner.device)
+    check_gpu(owner.device)
     runtime: Any = torch.cuda
     with torch.cuda.device(owner.device):
         code = int(runtime.cudart().cudaHostRegister(data.data_ptr(), data.nbytes, 0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fastreid_ext.config import CfgNode
+from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.data.transforms.base import BatchTransform
 from fastreid_ext.data.transforms.normalize import Normalize
 from fastreid_ext.data.transforms.pipeline import Pipeline
 from fastreid_ext.data.transforms.registry import TRANSFORMS
+
+_FINISHING = {"RandomErasing": "INPUT.REA", "RandomPatch": "INPUT.RPT"}
 
 __all__ = ["build_test_pipeline", "build_train_pipeline"]
 
@@ -14,19 +16,14 @@ __all__ = ["build_test_pipeline", "build_train_pipeline"]
 def build_train_pipeline(cfg: CfgNode) -> Pipeline:
     """The augmentations that the config switches on, in FastReID's order, and the model's normalisation."""
     inputs = cfg.INPUT
-    before = {"AutoAugment": inputs.AUTOAUG.ENABLED, "RandomResizedCrop": inputs.CROP.ENABLED}
-    after = {
-        "ColorJitter": inputs.CJ.ENABLED,
-        "RandomAffine": inputs.AFFINE.ENABLED,
-        "AugMix": inputs.AUGMIX.ENABLED,
-        **dict.fromkeys(inputs.TRANSFORMS, True),
-    }
+    before = _on(AutoAugment=inputs.AUTOAUG.ENABLED, RandomResizedCrop=inputs.CROP.ENABLED)
+    after = _on(ColorJitter=inputs.CJ.ENABLED, RandomAffine=inputs.AFFINE.ENABLED, AugMix=inputs.AUGMIX.ENABLED)
     moves = inputs.PADDING.ENABLED or inputs.FLIP.ENABLED
     return Pipeline(
         _normalize(cfg),
-        before=_transforms(cfg, before),
+        before=[TRANSFORMS.get(name)(cfg) for name in before],
         window=TRANSFORMS.get("PadCropFlip")(cfg) if moves else None,
-        after=_transforms(cfg, after),
+        after=[TRANSFORMS.get(name)(cfg) for name in after] + [_further(cfg, name) for name in inputs.TRANSFORMS],
         erasing=TRANSFORMS.get("RandomErasing")(cfg) if inputs.REA.ENABLED else None,
         finishing=[TRANSFORMS.get("RandomPatch")(cfg)] if inputs.RPT.ENABLED else [],
     )
@@ -42,5 +39,12 @@ def _normalize(cfg: CfgNode) -> Normalize:
     return Normalize(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, channels_last=cfg.MODEL.CHANNELS_LAST)
 
 
-def _transforms(cfg: CfgNode, switches: dict[str, bool]) -> list[BatchTransform]:
-    return [TRANSFORMS.get(name)(cfg) for name, enabled in switches.items() if enabled]
+def _on(**switches: bool) -> list[str]:
+    return [name for name, enabled in switches.items() if enabled]
+
+
+def _further(cfg: CfgNode, name: str) -> BatchTransform:
+    if name in _FINISHING:
+        raise ConfigError(f"INPUT.TRANSFORMS: {name} works on normalised images; switch on {_FINISHING[name]} instead")
+    transform: BatchTransform = TRANSFORMS.get(name)(cfg)
+    return transform

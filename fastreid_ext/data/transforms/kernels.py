@@ -5,18 +5,31 @@ They run without Python's global lock. Compiled code is kept beside this file, e
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 __all__ = ["CONSTANT", "EDGE", "REFLECT", "SYMMETRIC", "equalize_planes", "place_windows"]
 
 CONSTANT, EDGE, REFLECT, SYMMETRIC = range(4)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba leaves it untyped
+def _compiled(function: T) -> T:
+    """Compiles it when it is first called; for good, unless there is no folder to keep that in."""
+    compiled: Any
+    try:
+        compiled = njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        compiled = njit(nogil=True)(function)
+    return cast(T, compiled)
+
+
+@_compiled
 def place_windows(
     out: NDArray[Any],
     images: NDArray[np.uint8],
@@ -67,12 +80,13 @@ def place_windows(
             down, right = shifts[place]
             part = window[channel * plane :]
             _shift(part, step, pixels, width, down, right, flips[place], mode, mean[channel], factor[channel])
-            for row in range(box[0], box[0] + box[2]):
-                for column in range(box[1], box[1] + box[3]):
+            # A place beyond the window would be somebody else's memory.
+            for row in range(max(box[0], 0), min(box[0] + box[2], height)):
+                for column in range(max(box[1], 0), min(box[1] + box[3], width)):
                     part[(row * width + column) * step] = colours[place, channel]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_compiled
 def _shift(
     out: NDArray[Any],
     step: int,
@@ -110,7 +124,7 @@ def _shift(
             out[(line + column) * step] = value
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@_compiled
 def _line(
     out: NDArray[Any],
     to: int,
@@ -138,7 +152,7 @@ def _line(
             out[begin + i * np.uintp(3)] = (np.float32(pixels[origin + i]) - mean) * factor
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_compiled
 def _beyond(place: int, length: int, mode: int) -> int:
     """The pixel of a line that stands at a place, also beyond its ends; -1 for black."""
     if 0 <= place < length:
@@ -153,7 +167,7 @@ def _beyond(place: int, length: int, mode: int) -> int:
     return 0 if place < 0 else length - 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@_compiled
 def equalize_planes(planes: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Spreads the levels of every plane by Pillow's rule; see `color.equalize`.
 

@@ -30,6 +30,7 @@ class Normalize:
         self.mean, deviation = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
         self.factor = deviation.reciprocal()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._scales: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._buffers = BufferPool(torch.float32, self.memory_format)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -41,8 +42,10 @@ class Normalize:
         """
         if not images.is_cuda:
             return self.place(Picked(images))
-        self.mean, self.factor = self.mean.to(images.device), self.factor.to(images.device)
-        return (images - self.mean).mul_(self.factor).contiguous(memory_format=self.memory_format)
+        if images.device not in self._scales:
+            self._scales[images.device] = self.mean.to(images.device), self.factor.to(images.device)
+        mean, factor = self._scales[images.device]
+        return (images - mean).mul_(factor).contiguous(memory_format=self.memory_format)
 
     def place(self, batch: Picked, **changes: Any) -> Tensor:
         """The batch, normalised and in the same pass changed as `Picked.place` can.

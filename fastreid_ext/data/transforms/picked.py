@@ -87,10 +87,15 @@ class Picked:
             boxes: (B, 4).
             colours: (B, 3).
             Result: `out`.
+
+        Raises:
+            IndexError: an image that is not in the store.
         """
         count = len(self)
         if not out.numel():
             return out
+        if self.rows.min() < -len(self.changed) or self.rows.max() >= len(self.images):
+            raise IndexError(f"images {self.rows.min()} to {self.rows.max()} of a store of {len(self.images)}")
         channels_last = not out.is_contiguous()
         memory = out.permute(0, 2, 3, 1) if channels_last else out
         place_windows(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop
 
 from fastreid_ext.data.buffers import BufferPool
 from fastreid_ext.data.image_store.base import Rows
@@ -113,7 +114,7 @@ class Pipeline:
             images = self.window.apply(images, next(left).params)
         for transform in self.after:
             images = _augment(images, transform, next(left))
-        return self.normalize(images if self.centre_crop is None else _centre(images, self.centre_crop))
+        return self.normalize(images if self.centre_crop is None else center_crop(images, list(self.centre_crop)))
 
     def _on_cpu(self, batch: Picked, drawn: Sequence[Drawn], erased: Params | None) -> Tensor:
         left = iter(drawn)
@@ -125,7 +126,7 @@ class Pipeline:
         for transform in self.after:
             batch = _augment_picked(batch, transform, next(left))
         if self.centre_crop is not None:
-            batch = Picked(_centre(batch.take(np.arange(len(batch))), self.centre_crop))
+            batch = Picked(center_crop(batch.take(np.arange(len(batch))), list(self.centre_crop)))
         fills = self.erasing.fills(erased) if self.erasing is not None and erased is not None else {}
         normalized = self.normalize.place(batch, **changes, **fills)
         if self.erasing is not None and erased is not None and not fills:
@@ -149,8 +150,3 @@ def _augment_picked(batch: Picked, transform: BatchTransform, drawn: Drawn) -> P
     if not len(places):
         return batch
     return batch.replaced(places, transform.apply(batch.take(places), choose(drawn.params, places)))
-
-
-def _centre(images: Tensor, size: Size) -> Tensor:
-    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], size, strict=True))
-    return images[..., top : top + size[0], left : left + size[1]]

@@ -10,6 +10,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from fastreid_ext.config import ConfigError
 from fastreid_ext.data.datasets import DatasetError
 from fastreid_ext.data.image import UnreadableImage
+from fastreid_ext.data.loader import LoadingError
 from fastreid_ext.data.samplers import SamplerError
 from fastreid_ext.engine.checkpoint import CheckpointError
 from fastreid_ext.engine.hooks import TrainingInterrupted
@@ -33,6 +34,7 @@ _FOR_USERS = (
     PretrainedError,
     RegistryError,
     SamplerError,
+    LoadingError,
     UnreadableImage,
     UnreadableImagesError,
     ValueError,

@@ -64,7 +64,8 @@ class EvalHook(Hook):
         try:
             return self.evaluate()
         except (UnreadableImagesError, ValueError) as error:
-            get_logger(__name__).error(f"evaluation failed, training goes on: {error}")
+            goes_on = ", training goes on" if self.trainer.iteration < self.trainer.max_iterations else ""
+            get_logger(__name__).error(f"evaluation failed{goes_on}: {error}")
             self.error = error
             return {}
 
