@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from fastreid_ext.utils.dist import leave_group
+
 __all__ = ["launch"]
 
 _TIMEOUT = timedelta(minutes=30)
@@ -101,7 +103,7 @@ def _join(local_rank: int, *, on_gpu: bool, **rendezvous: Any) -> None:
 def _run(main: Callable[..., Any], args: tuple[Any, ...]) -> None:
     # After an error the group is not destroyed: that would wait for processes that may hang in an exchange.
     main(*args)
-    dist.destroy_process_group()
+    leave_group()
 
 
 def _free_port() -> int:

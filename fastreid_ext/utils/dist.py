@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ __all__ = [
     "get_rank",
     "get_world_size",
     "is_main_process",
+    "leave_group",
     "main_process_first",
 ]
 
@@ -41,6 +43,14 @@ def get_world_size() -> int:
 def is_main_process() -> bool:
     """Whether this process writes files and prints."""
     return get_rank() == 0
+
+
+def leave_group() -> None:
+    """Ends this process's part in the exchange with the others; call it when nothing is under way."""
+    # Gloo's threads let go of the last tensors with Python's global lock, and the end of the group waits for these
+    # threads while holding it: PyTorch 2.6 hangs for ever now and then if they have no moment to do so.
+    time.sleep(0.1)
+    dist.destroy_process_group()
 
 
 def barrier() -> None:

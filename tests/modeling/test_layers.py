@@ -26,6 +26,7 @@ from fastreid_ext.modeling.layers import (
     convert_norms,
 )
 from fastreid_ext.registry import RegistryError
+from fastreid_ext.utils.dist import leave_group
 
 FASTREID_POOLINGS = [
     "Identity",
@@ -172,7 +173,7 @@ def _sync_worker(rank: int, port: int, folder: Path) -> None:
     out = norm(x)
     (out * (data["weights"][:3] if rank == 0 else data["weights"][3:])).sum().backward()
     torch.save({"out": out.detach(), "grad": x.grad, "state": norm.state_dict()}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_sync_norm_on_cpus_is_batch_norm_of_the_whole_batch(tmp_path: Path) -> None:

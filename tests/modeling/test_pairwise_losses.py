@@ -13,6 +13,7 @@ from torch._subclasses import FakeTensorMode
 from torch.nn.functional import normalize
 
 from fastreid_ext.modeling.losses import CircleLoss, Cosface, PairwiseLoss, TripletAllLoss, TripletLoss
+from fastreid_ext.utils.dist import leave_group
 
 PIDS = torch.tensor([0, 0, 1, 1, 1, 2, 2, 3])
 
@@ -253,7 +254,7 @@ def _run_rank(rank: int, folder: str) -> None:
         dist.all_reduce(gradient)
         gradient /= 2
     torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
