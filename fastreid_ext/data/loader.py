@@ -88,7 +88,7 @@ class TrainLoader:
         for index, sample in enumerate(samples):
             self._of_pid.setdefault(sample.pid, []).append(index)
         # A store that is filled already knows all of them.
-        self._report(store.unreadable.values())
+        self._report(list(store.unreadable.values()))
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the stream's place on.

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.data.transforms import color
-from fastreid_ext.data.transforms.base import BatchTransform, Params, Size, on_device
+from fastreid_ext.data.transforms.base import Params, Size, on_device
+from fastreid_ext.data.transforms.chunked import ChunkedTransform
 from fastreid_ext.data.transforms.geometry import affine, rotation_matrices, shear_matrices, translation_matrices
-from fastreid_ext.data.transforms.operations import Operation, apply_each, in_chunks, on_device_values
+from fastreid_ext.data.transforms.operations import Operation, apply_each, on_device_values
 from fastreid_ext.data.transforms.registry import TRANSFORMS
 
 __all__ = ["AugMix"]
@@ -51,7 +52,7 @@ _OPERATIONS: dict[str, Operation] = {
 
 
 @TRANSFORMS.register(source="Hendrycks et al. 2020, arXiv:1912.02781")
-class AugMix(BatchTransform):
+class AugMix(ChunkedTransform):
     """AugMix: (1 - m)·image + m·Σ wᵢ·chainᵢ(image), m from a Beta and w from a Dirichlet distribution.
 
     Every chain is a row of random operations of a random magnitude. Rotations and shears interpolate bilinearly, on
@@ -117,16 +118,7 @@ class AugMix(BatchTransform):
             "weight": np.concatenate([1 - mix, mix * chains], axis=1),
         }
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """The mixtures.
-
-        Shape:
-            images: (B, 3, H, W), uint8.
-            Result: (B, 3, H, W), uint8.
-        """
-        return in_chunks(self._apply, images, params)
-
-    def _apply(self, images: Tensor, params: Params) -> Tensor:
+    def apply_chunk(self, images: Tensor, params: Params) -> Tensor:
         weights = on_device(params["weight"], images).view(-1, self.width + 1, 1, 1, 1).unbind(1)
         mixture = (images * weights[0]).add_(_TOLERANCE)
         for chain in range(self.width):

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.data.transforms import color
-from fastreid_ext.data.transforms.base import BatchTransform, Params, Size
+from fastreid_ext.data.transforms.base import Params, Size
+from fastreid_ext.data.transforms.chunked import ChunkedTransform
 from fastreid_ext.data.transforms.geometry import affine, rotation_matrices, shear_matrices
-from fastreid_ext.data.transforms.operations import Operation, apply_each, in_chunks, on_device_values
+from fastreid_ext.data.transforms.operations import Operation, apply_each, on_device_values
 from fastreid_ext.data.transforms.registry import TRANSFORMS
 
 __all__ = ["IMAGENET_POLICY", "AutoAugment"]
@@ -78,7 +79,7 @@ _FACTORS = ("color", "contrast", "sharpness")
 
 
 @TRANSFORMS.register(source="Cubuk et al. 2019, arXiv:1805.09501")
-class AutoAugment(BatchTransform):
+class AutoAugment(ChunkedTransform):
     """ImageNet's AutoAugment policy, on grey, by the nearest pixel.
 
     Two operations in a row, of which each may fall away. Magnitudes are those of torchvision's AutoAugment.
@@ -108,16 +109,7 @@ class AutoAugment(BatchTransform):
         values = _VALUES[negative.astype(np.intp), policies[:, None], np.arange(2)]
         return {"operation": np.where(happens, codes, -1), "value": values}
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """The images behind both operations.
-
-        Shape:
-            images: (B, 3, H, W), uint8.
-            Result: (B, 3, H, W), uint8.
-        """
-        return in_chunks(self._apply, images, params)
-
-    def _apply(self, images: Tensor, params: Params) -> Tensor:
+    def apply_chunk(self, images: Tensor, params: Params) -> Tensor:
         for codes, values in zip(params["operation"].T, params["value"].T, strict=True):
             images = apply_each(images, codes, values, tuple(_OPERATIONS.values()))
         return images

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.data.transforms import color
-from fastreid_ext.data.transforms.base import BatchTransform, Params, Size
-from fastreid_ext.data.transforms.operations import apply_each, in_chunks, on_device_values
+from fastreid_ext.data.transforms.base import Params, Size
+from fastreid_ext.data.transforms.chunked import ChunkedTransform
+from fastreid_ext.data.transforms.operations import apply_each, on_device_values
 from fastreid_ext.data.transforms.registry import TRANSFORMS
 
 __all__ = ["ColorJitter"]
@@ -20,7 +21,7 @@ _OPERATIONS = tuple(map(on_device_values, (color.brightness, color.contrast, col
 
 
 @TRANSFORMS.register()
-class ColorJitter(BatchTransform):
+class ColorJitter(ChunkedTransform):
     """Random brightness, contrast, saturation and hue, in a random order for every image.
 
     FastReID jitters the same values by Pillow, which rounds a little differently.
@@ -72,16 +73,7 @@ class ColorJitter(BatchTransform):
         order = rng.permuted(np.tile(np.arange(4), (count, 1)), axis=1)
         return {"order": order, "value": rng.uniform(self.low, self.high, (count, 4))}
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """The images in other colours.
-
-        Shape:
-            images: (B, 3, H, W), uint8.
-            Result: (B, 3, H, W), uint8.
-        """
-        return in_chunks(self._apply, images, params)
-
-    def _apply(self, images: Tensor, params: Params) -> Tensor:
+    def apply_chunk(self, images: Tensor, params: Params) -> Tensor:
         levels = images.float()
         orders, values = params["order"], params["value"]
         idle = self.low == self.high

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastreid_ext.data.transforms.base import Params, choose, on_device
+from fastreid_ext.data.transforms.base import on_device
 
-__all__ = ["Operation", "apply_each", "in_chunks", "on_device_values"]
+__all__ = ["Operation", "apply_each", "on_device_values"]
 
 Operation = Callable[[Tensor, NDArray[Any]], Tensor]
 """Makes images (B, 3, H, W) of images (B, 3, H, W) and one value each, (B,), on the host."""
@@ -45,29 +44,6 @@ def apply_each(
         where = on_device(which, images)
         result.index_copy_(0, where, operations[code](images.index_select(0, where), values[which]))
     return result
-
-
-def in_chunks(apply: Callable[[Tensor, Params], Tensor], images: Tensor, params: Params, *, length: int = 1) -> Tensor:
-    """`apply(images, params)`, on a processor for few images at a time.
-
-    There, what lies between two operations on few images stays in the cache, in memory that was used before. One image
-    has one operation at a time, and need not be picked from a batch and put back.
-
-    Args:
-        apply: for a part of the images, and their parameters.
-        images: on any device.
-        params: of the images.
-        length: how many images at a time, on a processor.
-
-    Shape:
-        images: (B, ...).
-        params: arrays (B, ...).
-        Result: (B, ...).
-    """
-    if images.is_cuda or len(images) <= length:
-        return apply(images, params)
-    parts = (slice(start, start + length) for start in range(0, len(images), length))
-    return torch.cat([apply(images[part], choose(params, part)) for part in parts])
 
 
 def on_device_values(change: Callable[[Tensor, Tensor], Tensor]) -> Operation:

@@ -8,16 +8,16 @@ import numpy as np
 from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
-from fastreid_ext.data.transforms.base import BatchTransform, Params, Size
+from fastreid_ext.data.transforms.base import Params, Size
+from fastreid_ext.data.transforms.chunked import ChunkedTransform
 from fastreid_ext.data.transforms.geometry import affine, affine_matrices
-from fastreid_ext.data.transforms.operations import in_chunks
 from fastreid_ext.data.transforms.registry import TRANSFORMS
 
 __all__ = ["RandomAffine"]
 
 
 @TRANSFORMS.register()
-class RandomAffine(BatchTransform):
+class RandomAffine(ChunkedTransform):
     """Random rotation, scale and shear about the centre of every image, on black, by the nearest pixel.
 
     FastReID means the same by `INPUT.AFFINE`, but stops with a TypeError under today's torchvision.
@@ -28,6 +28,8 @@ class RandomAffine(BatchTransform):
         shear: largest angle of the shear in x, to either side.
         prob: probability that an image is changed at all.
     """
+
+    chunk = 8
 
     @configurable
     def __init__(
@@ -54,12 +56,7 @@ class RandomAffine(BatchTransform):
             "shear": rng.uniform(-self.shear, self.shear, count),
         }
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """The images, turned, scaled and sheared.
-
-        Shape:
-            images: (B, 3, H, W), uint8.
-            Result: (B, 3, H, W), uint8.
-        """
-        matrices = affine_matrices(angle=params["angle"], scale=params["scale"], shear=(params["shear"], 0.0))
-        return in_chunks(lambda part, drawn: affine(part, drawn["matrix"]), images, {"matrix": matrices}, length=8)
+    def apply_chunk(self, images: Tensor, params: Params) -> Tensor:
+        return affine(
+            images, affine_matrices(angle=params["angle"], scale=params["scale"], shear=(params["shear"], 0.0))
+        )
