@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.loader import TestLoader
-from fastreid_ext.utils.dist import all_gather_objects, get_world_size, is_main_process
+from fastreid_ext.utils.dist import all_gather_objects, gather_rows, get_rank, get_world_size, is_main_process
 
 __all__ = ["Features", "eval_mode", "extract_features"]
 
@@ -76,23 +75,9 @@ def extract_features(model: nn.Module, loader: TestLoader, *, flip: bool = False
 
 
 def _gather_ranks(own: Features, share: int) -> Features:
-    """Concatenates what the ranks have; features travel as tensors, padded to the longest share."""
+    """Concatenates what the ranks have; features travel as tensors."""
     if get_world_size() == 1:
         return own
-    shares = all_gather_objects((share, tuple(own.values.shape), own.unreadable))
-    width, longest = max(shape[1] for _, shape, _ in shares), max(shape[0] for _, shape, _ in shares)
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    padded = torch.zeros(longest, width, device=device)
-    padded[: len(own.values), : own.values.shape[1]] = own.values
-    positions = torch.zeros(longest, dtype=torch.long, device=device)
-    positions[: len(own.indices)] = own.indices
-    all_values = [torch.empty_like(padded) for _ in shares]
-    all_positions = [torch.empty_like(positions) for _ in shares]
-    dist.all_gather(all_values, padded)
-    dist.all_gather(all_positions, positions)
-    values, indices, offset = [], [], 0
-    for (samples, (rows, _), _), part, position in zip(shares, all_values, all_positions, strict=True):
-        values.append(part[:rows].cpu())
-        indices.append(position[:rows].cpu() + offset)
-        offset += samples
-    return Features(torch.cat(values), torch.cat(indices), [error for *_, errors in shares for error in errors])
+    shares, errors = zip(*all_gather_objects((share, own.unreadable)), strict=True)
+    indices = own.indices + sum(shares[: get_rank()])
+    return Features(gather_rows(own.values), gather_rows(indices), [error for part in errors for error in part])

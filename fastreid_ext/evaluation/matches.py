@@ -14,6 +14,9 @@ __all__ = ["Matches"]
 class Matches:
     """The gallery grouped by identity, under the rules of a protocol.
 
+    Attributes:
+        any_junk: whether there are gallery images that are junk for every query.
+
     Shape:
         query_pids: (Q,). gallery_pids: (G,).
         junk: (G,), the gallery images that are junk for every query.
@@ -22,6 +25,7 @@ class Matches:
     def __init__(self, labels: LabelTensors, protocol: Protocol) -> None:
         self.query_pids, self.gallery_pids, self._query_camids, self._gallery_camids = labels
         self.junk = self.gallery_pids == JUNK_PID
+        self.any_junk = bool(self.junk.any())
         self._query_is_gallery = protocol.query_is_gallery
         self._grouped_pids, self._grouped = self.gallery_pids.sort(stable=True)
 

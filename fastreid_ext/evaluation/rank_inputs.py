@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,59 +13,81 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastreid_ext.data.protocol import Protocol
-from fastreid_ext.functional.distances import DistanceRows, Metric
+from fastreid_ext.functional.distance_rows import DistanceRows
+from fastreid_ext.functional.distances import Metric
 from fastreid_ext.functional.precision import wide_type
 
-__all__ = ["DistanceSource", "Features", "Ids", "LabelTensors", "read_distances", "read_labels", "refuse_non_finite"]
+__all__ = [
+    "DistanceSource",
+    "Features",
+    "Ids",
+    "LabelTensors",
+    "read_distances",
+    "read_features",
+    "read_labels",
+    "refuse_non_finite",
+]
 
 Features = Tensor | NDArray[np.floating[Any]]
 Ids = Tensor | NDArray[np.integer[Any]] | Sequence[int]
 LabelTensors = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 _NAMED = 5
-_BLOCK_ELEMENTS = 2**22
-_SMALLEST_BLOCK = 32
 
 
 @dataclass(frozen=True)
 class DistanceSource:
-    """The distance matrix, a block of rows at a time.
+    """A distance matrix of which rows are made when they are asked for.
+
+    Attributes:
+        shape: number of queries and of gallery images.
+        dtype: float32 or float64.
+        device: of the distances.
+        rows: called with a slice of queries and a tensor that takes their distances, and returns it.
 
     Shape:
-        shape: (Q, G).
-        rows(slice of b queries): (b, G), a new tensor of float32 or float64.
+        rows(slice of b queries, (b, G)): (b, G).
     """
 
     shape: tuple[int, int]
+    dtype: torch.dtype
     device: torch.device
-    rows: Callable[[slice], Tensor]
-
-    def blocks(self, size: int | None) -> Iterator[slice]:
-        """Slices of `size` queries each, or of as many as make some 16 MB of distances."""
-        queries, gallery = self.shape
-        size = size or max(_SMALLEST_BLOCK, _BLOCK_ELEMENTS // gallery)
-        return (slice(start, min(start + size, queries)) for start in range(0, queries, size))
+    rows: Callable[[slice, Tensor], Tensor]
 
 
 def read_distances(
-    query_features: Features | None, gallery_features: Features | None, distances: Features | None, metric: Metric
+    query_features: Features | None,
+    gallery_features: Features | None,
+    distances: Features | DistanceSource | None,
+    metric: Metric,
 ) -> DistanceSource:
     """The distance rows of either features or a given matrix.
 
     Raises:
         ValueError: both or neither are given, or they are empty, do not fit together, or hold NaN or Inf.
     """
-    if distances is not None:
-        if query_features is not None or gallery_features is not None:
-            raise ValueError("got features and distances: give one of them and None for the other.")
-        matrix = _read_matrix("distances", distances)
-        refuse_non_finite("distances", matrix)
-        wide = wide_type(matrix.dtype)
-        return DistanceSource(_size(*matrix.shape), matrix.device, lambda queries: matrix[queries].to(wide, copy=True))
-    if query_features is None or gallery_features is None:
-        raise ValueError("query_features and gallery_features are both needed, unless distances are given.")
+    if distances is None:
+        if query_features is None or gallery_features is None:
+            raise ValueError("query_features and gallery_features are both needed, unless distances are given.")
+        return _of_features(*read_features(query_features, gallery_features), metric)
+    if query_features is not None or gallery_features is not None:
+        raise ValueError("got features and distances: give one of them and None for the other.")
+    if isinstance(distances, DistanceSource):
+        return distances
+    matrix = _read_matrix("distances", distances)
+    refuse_non_finite("distances", matrix)
+    shape = _size(*matrix.shape)
+    return DistanceSource(shape, wide_type(matrix.dtype), matrix.device, lambda rows, out: out.copy_(matrix[rows]))
+
+
+def read_features(query_features: Features, gallery_features: Features) -> tuple[Tensor, Tensor]:
+    """Both as tensors that fit together.
+
+    Raises:
+        ValueError: they are empty, do not fit together, or hold NaN or Inf.
+    """
     query, gallery = _read_matrix("query_features", query_features), _read_matrix("gallery_features", gallery_features)
-    shape = _size(len(query), len(gallery))
+    _size(len(query), len(gallery))
     for what, a, b in (
         ("number of columns", query.shape[1], gallery.shape[1]),
         ("type", query.dtype, gallery.dtype),
@@ -74,14 +97,18 @@ def read_distances(
             raise ValueError(f"query_features and gallery_features must have the same {what}; got {a} and {b}.")
     refuse_non_finite("query_features", query)
     refuse_non_finite("gallery_features", gallery)
-    matrix_rows = DistanceRows(query, gallery, metric)
+    return query, gallery
 
-    def checked(queries: slice) -> Tensor:
-        block = matrix_rows[queries]
-        refuse_non_finite("distances", block, queries.start)
-        return block
 
-    return DistanceSource(shape, query.device, checked)
+def _of_features(query: Tensor, gallery: Tensor, metric: Metric) -> DistanceSource:
+    matrix = DistanceRows(query, gallery, metric)
+
+    def checked(rows: slice, out: Tensor) -> Tensor:
+        refuse_non_finite("distances", matrix.rows(rows, out), rows.start)
+        return out
+
+    rows = matrix.rows if math.isfinite(matrix.largest) else checked
+    return DistanceSource(matrix.shape, wide_type(query.dtype), query.device, rows)
 
 
 def read_labels(

@@ -1,10 +1,9 @@
-"""Distances between rows of two matrices, for losses (with gradients) and for ranking (row block by row block)."""
+"""Distances between rows of two matrices, with gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 from fastreid_ext.functional.precision import wide_type, widen
 
 __all__ = [
-    "DistanceRows",
     "Metric",
     "check_metric",
     "cosine_distance",
+    "direction_divisors",
     "euclidean_distance",
     "full_precision",
     "normalize",
@@ -26,7 +25,6 @@ __all__ = [
 Metric = Literal["cosine", "euclidean"]
 
 _SHORTEST = 1e-12
-_CHUNK_ELEMENTS = 2**21
 
 
 def check_metric(metric: str) -> None:
@@ -50,7 +48,18 @@ def normalize(x: Tensor) -> Tensor:
         Result: (..., D), the type of `x`.
     """
     wide = widen(x)
-    return (wide / _divisors(wide)).to(x.dtype)
+    lengths = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return (wide / direction_divisors(lengths)).to(x.dtype)
+
+
+def direction_divisors(lengths: Tensor) -> Tensor:
+    """What `normalize` divides rows of these lengths by: 1 where there is no direction.
+
+    Shape:
+        lengths: any.
+        Result: that of `lengths`.
+    """
+    return torch.where(lengths > _SHORTEST, lengths, 1)
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -101,54 +110,6 @@ def pairwise_distance(a: Tensor, b: Tensor, metric: Metric = "cosine") -> Tensor
     return cosine_distance(a, b) if metric == "cosine" else euclidean_distance(a, b)
 
 
-class DistanceRows:
-    """Rows of the distance matrix on demand, for matrices too large to hold: `DistanceRows(queries, gallery)[0:64]`.
-
-    What depends on the gallery alone is computed once, and no copy of the gallery is made. "euclidean" gives *squared*
-    distances, which rank alike and keep apart what the root would round together. Half precision is widened to float32
-    piece by piece. No gradients.
-
-    Shape:
-        queries: (Q, D). gallery: (G, D).
-        A slice [start:stop]: (stop - start, G), a new tensor that the caller may write to.
-
-    Raises:
-        ValueError: the metric is unknown.
-    """
-
-    def __init__(self, queries: Tensor, gallery: Tensor, metric: Metric = "cosine") -> None:
-        check_metric(metric)
-        self.queries = queries.detach()
-        self.gallery = gallery.detach()
-        self.metric = metric
-        self._type = wide_type(gallery.dtype)
-        step = len(gallery) if gallery.dtype == self._type else _CHUNK_ELEMENTS // max(1, gallery.shape[1])
-        self._step = max(1, step)
-        lengths = _divisors if metric == "cosine" else partial(torch.linalg.vector_norm, dim=1)
-        norms = torch.cat([lengths(piece) for piece in self._pieces()]).flatten()
-        self._of_gallery = -norms.reciprocal() if metric == "cosine" else norms.square()
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        with full_precision(self.gallery.device.type):
-            queries = self.queries[rows].to(self._type)
-            if self.metric == "cosine":
-                return self._product(normalize(queries)).mul_(self._of_gallery).add_(1)
-            lengths = queries.square().sum(1, keepdim=True)
-            return self._product(-2 * queries).add_(self._of_gallery).add_(lengths).clamp_min_(0)
-
-    def _product(self, queries: Tensor) -> Tensor:
-        if self.gallery.dtype == self._type:
-            return queries @ self.gallery.T
-        # Written into one tensor: a list of products between the widened pieces would fragment the heap.
-        product = queries.new_empty(len(queries), len(self.gallery))
-        for part, piece in zip(torch.split(product, self._step, dim=1), self._pieces(), strict=True):
-            part.copy_(queries @ piece.T)
-        return product
-
-    def _pieces(self) -> Iterator[Tensor]:
-        return (piece.to(self._type) for piece in torch.split(self.gallery, self._step))
-
-
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
     """Matrix products of float32 in float32: without autocast, TF32 or bfloat16 passes, whatever training uses."""
@@ -164,8 +125,3 @@ def full_precision(device_type: str) -> Iterator[None]:
 def _widened(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     dtype = wide_type(torch.promote_types(a.dtype, b.dtype))
     return a.to(dtype), b.to(dtype)
-
-
-def _divisors(x: Tensor) -> Tensor:
-    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.where(lengths > _SHORTEST, lengths, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ __all__ = [
     "all_gather_objects",
     "barrier",
     "broadcast_buffers",
+    "each_rank_its_rows",
     "gather",
+    "gather_rows",
     "get_rank",
     "get_world_size",
     "is_main_process",
@@ -114,6 +116,47 @@ def gather(tensor: Tensor) -> Tensor:
         return tensor
     gathered: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return gathered
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Rows of all ranks, rank by rank, without a gradient, on the CPU. Ranks may hold different numbers of rows.
+
+    Shape:
+        tensor: (B, ...), alike on all ranks but for B; (0, ...) with any further sizes where a rank has none.
+        returns: (sum of B, ...).
+    """
+    if get_world_size() == 1:
+        return tensor.cpu()
+    shapes = all_gather_objects(tuple(tensor.shape))
+    longest = max(shapes, key=lambda shape: shape[0])
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    padded = torch.zeros(longest, dtype=tensor.dtype, device=device)
+    if len(tensor):
+        padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in shapes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: shape[0]].cpu() for part, shape in zip(parts, shapes, strict=True)])
+
+
+def each_rank_its_rows(compute: Callable[[slice], tuple[Tensor, ...]], number: int) -> tuple[Tensor, ...]:
+    """Tensors of `number` rows, of which every rank computes a part.
+
+    Raises:
+        ValueError: on all ranks, when `compute` raises it on one.
+    """
+    rank, ranks = get_rank(), get_world_size()
+    own: tuple[Tensor, ...] = ()
+    error = None
+    try:
+        start, stop = number * rank // ranks, number * (rank + 1) // ranks
+        # A rank without rows tells the others nothing, but in tensors of the same kind.
+        own = compute(slice(start, stop)) if stop > start else tuple(rows[:0] for rows in compute(slice(1)))
+    except ValueError as raised:
+        error = str(raised)
+    errors = [error for error in all_gather_objects(error) if error]
+    if errors:
+        raise ValueError(errors[0])
+    return tuple(gather_rows(tensor) for tensor in own)
 
 
 def broadcast_buffers(module: torch.nn.Module) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastreid_ext.functional.distance_rows import DistanceRows
 from fastreid_ext.functional.distances import (
-    DistanceRows,
     cosine_distance,
     euclidean_distance,
     full_precision,
@@ -108,13 +108,25 @@ def test_full_precision_restores_the_setting() -> None:
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("chunk", [1, 12, 1000])
 def test_rows_equal_the_whole_matrix(dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastreid_ext.functional.distances._CHUNK_ELEMENTS", chunk)
+    for name in ("_CPU_COLUMNS", "_LENGTH_ELEMENTS"):
+        monkeypatch.setattr(f"fastreid_ext.functional.distance_rows.{name}", chunk)
     a, b = draw(5, 6, dtype=dtype), draw(7, 6, dtype=dtype, seed=1)
     b[3] = 0
     tolerance = 1e-12 if dtype == torch.float64 else 5e-6
     torch.testing.assert_close(DistanceRows(a, b)[1:4], cosine_distance(a, b)[1:4], rtol=0, atol=tolerance)
     squares = euclidean_distance(a, b, squared=True)
-    torch.testing.assert_close(DistanceRows(a, b, "euclidean")[0:5], squares, rtol=0, atol=tolerance)
+    rows = DistanceRows(a, b, "euclidean")
+    torch.testing.assert_close(rows[0:5], squares, rtol=0, atol=tolerance)
+    buffer = torch.full((3, 9), torch.nan, dtype=rows[0:1].dtype)
+    rows.rows(slice(2, 4), buffer[:2, 1:8])
+    torch.testing.assert_close(buffer[:2, 1:8], squares[2:4], rtol=0, atol=tolerance)
+    assert buffer[2].isnan().all() and buffer[:, [0, 8]].isnan().all()
+    assert squares.amax() <= rows.largest < torch.inf
+
+
+def test_largest_distance_says_what_may_overflow() -> None:
+    assert DistanceRows(draw(2, 3), draw(2, 3)).largest == 2
+    assert DistanceRows(draw(2, 3).float() * 1e20, draw(2, 3).float(), "euclidean").largest == torch.inf
 
 
 def test_inputs_are_not_changed() -> None:

@@ -5,31 +5,19 @@ They run without Python's global lock. Compiled code is kept beside this file, e
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-T = TypeVar("T", bound=Callable[..., Any])
+from fastreid_ext.utils.compiled import compiled
 
 __all__ = ["CONSTANT", "EDGE", "REFLECT", "SYMMETRIC", "equalize_planes", "place_windows"]
 
 CONSTANT, EDGE, REFLECT, SYMMETRIC = range(4)
 
 
-def _compiled(function: T) -> T:
-    """Compiles it when it is first called; for good, unless there is no folder to keep that in."""
-    compiled: Any
-    try:
-        compiled = njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        compiled = njit(nogil=True)(function)
-    return cast(T, compiled)
-
-
-@_compiled
+@compiled
 def place_windows(
     out: NDArray[Any],
     images: NDArray[np.uint8],
@@ -86,7 +74,7 @@ def place_windows(
                     part[(row * width + column) * step] = colours[place, channel]
 
 
-@_compiled
+@compiled
 def _shift(
     out: NDArray[Any],
     step: int,
@@ -124,7 +112,7 @@ def _shift(
             out[(line + column) * step] = value
 
 
-@_compiled
+@compiled
 def _line(
     out: NDArray[Any],
     to: int,
@@ -152,7 +140,7 @@ def _line(
             out[begin + i * np.uintp(3)] = (np.float32(pixels[origin + i]) - mean) * factor
 
 
-@_compiled
+@compiled
 def _beyond(place: int, length: int, mode: int) -> int:
     """The pixel of a line that stands at a place, also beyond its ends; -1 for black."""
     if 0 <= place < length:
@@ -167,7 +155,7 @@ def _beyond(place: int, length: int, mode: int) -> int:
     return 0 if place < 0 else length - 1
 
 
-@_compiled
+@compiled
 def equalize_planes(planes: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Spreads the levels of every plane by Pillow's rule; see `color.equalize`.
 

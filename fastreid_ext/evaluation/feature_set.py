@@ -1,0 +1,67 @@
+"""The features of a test set with all that is needed to evaluate them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fastreid_ext.data.datasets import ReIDDataset
+from fastreid_ext.data.protocol import Protocol
+from fastreid_ext.data.sample import Sample
+from fastreid_ext.evaluation.inference import Features
+
+__all__ = ["FeatureSet", "test_samples"]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Features of the images of a test set, whom and where they show, and how they are evaluated.
+
+    Attributes:
+        name: of the data set, with its options.
+        values: an embedding for each image.
+        pids: identities; -1 is junk.
+        camids: cameras.
+        paths: of the images; empty where there are none.
+        trials: query and gallery of each trial, as indices of images.
+        protocol: the rules of the data set.
+
+    Shape:
+        values: (N, D). pids, camids: (N,).
+        trials: pairs of (Q,) and (G,).
+    """
+
+    name: str
+    values: Tensor
+    pids: Tensor
+    camids: Tensor
+    trials: Sequence[tuple[Tensor, Tensor]]
+    protocol: Protocol = field(default_factory=Protocol)
+    paths: Sequence[str] = field(default=())
+
+    @classmethod
+    def of(cls, dataset: ReIDDataset, samples: Sequence[Sample], features: Features) -> FeatureSet:
+        """Features of `samples`, which are `test_samples(dataset)`; images that could not be read are left out."""
+        kept = [samples[i] for i in features.indices.tolist()]
+        place = {sample: row for row, sample in enumerate(kept)}
+
+        def rows(split: Sequence[Sample]) -> Tensor:
+            return torch.tensor([place[sample] for sample in split if sample in place], dtype=torch.int64)
+
+        return cls(
+            dataset.spec,
+            features.values,
+            torch.tensor([sample.pid for sample in kept], dtype=torch.int64),
+            torch.tensor([sample.camid for sample in kept], dtype=torch.int64),
+            [(rows(query), rows(gallery)) for query, gallery in dataset.trials()],
+            dataset.protocol,
+            [sample.path for sample in kept],
+        )
+
+
+def test_samples(dataset: ReIDDataset) -> list[Sample]:
+    """Every image of the data set's trials, once."""
+    return list(dict.fromkeys(sample for trial in dataset.trials() for split in trial for sample in split))

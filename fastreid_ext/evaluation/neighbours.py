@@ -1,0 +1,140 @@
+"""The nearest neighbours of each image among all images."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastreid_ext.evaluation.blocks import block_pool
+from fastreid_ext.evaluation.neighbour_kernels import offer_tile
+from fastreid_ext.functional.distance_rows import DistanceRows
+from fastreid_ext.functional.distances import Metric, full_precision
+from fastreid_ext.functional.precision import wide_type
+from fastreid_ext.utils.dist import each_rank_its_rows, get_world_size
+from fastreid_ext.utils.threads import in_order
+
+__all__ = ["Neighbours", "nearest_neighbours"]
+
+_TILE = 1024
+# Tiles between which the rows are not scaled anew.
+_STRIP = 8
+_GPU_ELEMENTS = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The k nearest images of each image, itself among them, in the order of distance, then index.
+
+    Attributes:
+        distances: to them; for "euclidean" squared. An image is at distance 0 from itself.
+        indices: which they are.
+        farthest: distance of the farthest of all images.
+
+    Shape:
+        distances: (N, k), float32 or float64, on the device of the features. indices: (N, k). farthest: (N,).
+    """
+
+    distances: Tensor
+    indices: Tensor
+    farthest: Tensor
+
+
+@torch.no_grad()
+def nearest_neighbours(features: Tensor, k: int, *, metric: Metric = "cosine", shard: bool = False) -> Neighbours:
+    """Finds them by way of blocks of the distance matrix, exactly.
+
+    On a CPU one process computes only half of the matrix, which is symmetric. On a GPU the order of neighbours at one
+    distance is that of `torch.topk`.
+
+    Args:
+        features: of the images, finite.
+        k: neighbours, the image itself among them.
+        metric: of the distances.
+        shard: every process of the run calls this with the same arguments, searches for its share of the images, and
+            returns the neighbours of all.
+
+    Shape:
+        features: (N, D).
+
+    Raises:
+        ValueError: k is not between 1 and N.
+    """
+    number = len(features)
+    if not 1 <= k <= number:
+        raise ValueError(f"k must be between 1 and the number of images, {number}; got {k}.")
+    rows = DistanceRows(features, features, metric)
+    search = _search_by_tiles if features.device.type == "cpu" else _search_by_rows
+    if shard and get_world_size() > 1:
+        found = each_rank_its_rows(lambda own: search(rows, k, own), number)
+        return Neighbours(*(part.to(features.device) for part in found))
+    return Neighbours(*search(rows, k, slice(0, number)))
+
+
+def _search_by_tiles(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the images in `own`; when these are all images, a tile serves its rows and its columns."""
+    number, mirrored = matrix.shape[0], own == slice(0, matrix.shape[0])
+    distances = torch.full((number, k), torch.inf, dtype=wide_type(matrix.gallery.dtype))
+    indices = torch.full((number, k), number)
+    limits, farthest = torch.full_like(distances[:, 0], torch.inf), torch.zeros_like(distances[:, 0])
+    # Of the lists of each block of images, taken in ascending order: nobody waits in a circle.
+    locks = [threading.Lock() for _ in range(0, number, _TILE)]
+    buffers = threading.local()
+
+    def offer(strip: tuple[slice, list[slice]]) -> None:
+        rows, parts = strip
+        if not hasattr(buffers, "tile"):
+            buffers.tile = torch.empty(_TILE * _TILE, dtype=distances.dtype)
+        scaled = matrix.scaled(rows)
+        for columns in parts:
+            shape = len(scaled), columns.stop - columns.start
+            out = buffers.tile[: math.prod(shape)].view(shape)
+            tile = matrix.tile(scaled, rows, columns, out).clamp_min_(0)
+            _zero_own(tile, rows, columns)
+            both = mirrored and rows != columns
+            with locks[rows.start // _TILE], locks[columns.start // _TILE] if both else nullcontext():
+                lists = (distances.numpy(), indices.numpy(), limits.numpy())
+                offer_tile(tile.numpy(), rows.start, columns.start, both, *lists)
+                farthest[rows] = torch.maximum(farthest[rows], tile.amax(1))
+                if both:
+                    farthest[columns] = torch.maximum(farthest[columns], tile.amax(0))
+
+    strips = list(_strips(own, number, mirrored))
+    with full_precision("cpu"), block_pool(matrix.gallery.device, len(strips)) as pool:
+        for _ in in_order(offer, iter(strips), pool=pool, ahead=torch.get_num_threads()):
+            pass
+    return distances[own], indices[own], farthest[own]
+
+
+def _strips(own: slice, number: int, mirrored: bool) -> Iterator[tuple[slice, list[slice]]]:
+    """Blocks of images, each with a few blocks of others; mirrored only with those behind it."""
+    columns = [slice(start, min(start + _TILE, number)) for start in range(0, number, _TILE)]
+    for start in range(own.start, own.stop, _TILE):
+        rows = slice(start, min(start + _TILE, own.stop))
+        others = [block for block in columns if not mirrored or block.start >= start]
+        yield from ((rows, others[first : first + _STRIP]) for first in range(0, len(others), _STRIP))
+
+
+def _search_by_rows(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, Tensor, Tensor]:
+    number = matrix.shape[0]
+    step = max(1, _GPU_ELEMENTS // number)
+    found = []
+    for start in range(own.start, own.stop, step):
+        rows = slice(start, min(start + step, own.stop))
+        block = matrix.rows(rows).clamp_min_(0)
+        _zero_own(block, rows, slice(0, number))
+        found.append((*block.topk(k, largest=False), block.amax(1)))
+    distances, indices, farthest = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return distances, indices, farthest
+
+
+def _zero_own(tile: Tensor, rows: slice, columns: slice) -> None:
+    """Distances of images to themselves, which rounding leaves near zero."""
+    offset = rows.start - columns.start
+    if -tile.shape[0] < offset < tile.shape[1]:
+        tile.diagonal(offset).zero_()
