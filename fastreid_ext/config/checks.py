@@ -15,7 +15,7 @@ def check(cfg: CfgNode) -> None:
     Raises:
         ConfigError: lists every fault that was found.
     """
-    faults = [*_values(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
+    faults = [*_values(cfg), *_evaluation(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
     if faults:
         raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
 
@@ -23,7 +23,7 @@ def check(cfg: CfgNode) -> None:
 def _values(cfg: CfgNode) -> Iterator[str]:
     choices = {
         "MODEL.HEADS.NECK_FEAT": (cfg.MODEL.HEADS.NECK_FEAT, ("before", "after")),
-        "TEST.BEST_METRIC": (cfg.TEST.BEST_METRIC, ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")),
+        "TEST.RERANK.VARIANT": (cfg.TEST.RERANK.VARIANT, ("paper", "released", "fastreid")),
         "TEST.METRIC": (cfg.TEST.METRIC, ("cosine", "euclidean")),
         "SOLVER.SCHED_INTERVAL": (cfg.SOLVER.SCHED_INTERVAL, ("epoch", "iteration")),
         "SOLVER.WARMUP_METHOD": (cfg.SOLVER.WARMUP_METHOD, ("linear", "constant", "exp")),
@@ -60,6 +60,32 @@ def _values(cfg: CfgNode) -> Iterator[str]:
         yield "DATASETS.NAMES is empty: there is nothing to train on"
 
 
+def _evaluation(cfg: CfgNode) -> Iterator[str]:
+    test = cfg.TEST
+    metrics = {
+        "ReidEvaluator": ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10"),
+        "RetrievalEvaluator": ("mAP", "MAP@R", "R-precision", "NMI", *(f"Recall@{k}" for k in test.RECALLS)),
+    }.get(test.EVALUATOR)
+    if metrics is not None and test.BEST_METRIC not in metrics:
+        yield f"TEST.BEST_METRIC is {test.BEST_METRIC!r}; choose one of {', '.join(metrics)}"
+    if test.BEST_METRIC == "NMI" and not test.NMI.ENABLED:
+        yield "TEST.BEST_METRIC is 'NMI', but TEST.NMI.ENABLED is off: turn it on"
+    if not test.RECALLS or min(test.RECALLS) < 1:
+        yield f"TEST.RECALLS is {list(test.RECALLS)}; it takes numbers of images, each at least 1"
+    for key, value in (
+        ("TEST.AQE.QE_K", test.AQE.QE_K),
+        ("TEST.AQE.QE_TIME", test.AQE.QE_TIME),
+        ("TEST.RERANK.K1", test.RERANK.K1),
+        ("TEST.RERANK.K2", test.RERANK.K2),
+    ):
+        if value < 1:
+            yield f"{key} is {value}; it must be at least 1"
+    if test.AQE.ALPHA < 0:
+        yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must not be negative"
+    if not 0 <= test.RERANK.LAMBDA <= 1:
+        yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
+
+
 def _batches(cfg: CfgNode) -> Iterator[str]:
     batch, passes = cfg.SOLVER.IMS_PER_BATCH, max(1, cfg.SOLVER.ACCUMULATION_STEPS)
     if batch % passes:
@@ -90,9 +116,6 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
 def _unavailable(cfg: CfgNode) -> Iterator[str]:
     """Keys of FastReID that this version reads but cannot honour: refused rather than passed over."""
     switches = {
-        "TEST.ROC.ENABLED": cfg.TEST.ROC.ENABLED,
-        "TEST.AQE.ENABLED": cfg.TEST.AQE.ENABLED,
-        "TEST.RERANK.ENABLED": cfg.TEST.RERANK.ENABLED,
         "KD.EMA.ENABLED": cfg.KD.EMA.ENABLED,
     }
     for key, enabled in switches.items():

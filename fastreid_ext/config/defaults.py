@@ -226,13 +226,18 @@ def _test() -> CfgNode:
     # What turns features into figures (new).
     test.EVALUATOR = "ReidEvaluator"
     test.METRIC = "cosine"
-    # Metric of the first test set by which model_best.pth is chosen: mAP, mINP, Rank-1, ... (new).
+    # Metric of the first test set by which model_best.pth is chosen: mAP, mINP, Rank-1, ... or, as RetrievalEvaluator
+    # names them, Recall@1, MAP@R, ... (new).
     test.BEST_METRIC = "mAP"
     # Leave unreadable images out of the evaluation instead of failing at its end (new).
     test.SKIP_UNREADABLE = False
     test.ROC = CfgNode({"ENABLED": False})
     test.FLIP = CfgNode({"ENABLED": False})
     test.AQE = CfgNode({"ENABLED": False, "ALPHA": 3.0, "QE_TIME": 1, "QE_K": 5})
-    test.RERANK = CfgNode({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3})
+    # VARIANT (new): paper, released (its authors' code) or fastreid.
+    test.RERANK = CfgNode({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3, "VARIANT": "paper"})
+    # Of RetrievalEvaluator: the K of Recall@K, and whether to cluster all features for the NMI (new).
+    test.RECALLS = [1, 2, 4, 8]
+    test.NMI = CfgNode({"ENABLED": False})
     test.PRECISE_BN = CfgNode({"ENABLED": False, "DATASET": "Market1501", "NUM_ITER": 300})
     return test

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import nn
 
-from fastreid_ext.config import CfgNode, configurable
+from fastreid_ext.config import CfgNode
 from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store import ImageStores
-from fastreid_ext.data.sample import Sample
-from fastreid_ext.evaluation.inference import Features, extract_features
-from fastreid_ext.evaluation.rank import RankMetrics, rank_metrics
-from fastreid_ext.functional.distances import Metric
-from fastreid_ext.registry import Registry
+from fastreid_ext.evaluation.evaluators import EVALUATORS
+from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
+from fastreid_ext.evaluation.inference import extract_features
+from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["EVALUATORS", "ReidEvaluator", "UnreadableImagesError", "evaluate", "results_table"]
+__all__ = ["Results", "UnreadableImagesError", "evaluate", "evaluate_features", "results_table"]
 
-EVALUATORS = Registry("evaluator")
-"""Classes built as `Evaluator(cfg)` and called as `evaluator(samples_features, dataset)`: metrics of one data set."""
-
-RANKS = (1, 5, 10)
 _LISTED = 20
+_COPIES = 6
 
 Results = dict[str, dict[str, Any]]
 
@@ -46,69 +42,13 @@ class UnreadableImagesError(Exception):
         )
 
 
-@EVALUATORS.register(source="Zheng et al., ICCV 2015")
-class ReidEvaluator:
-    """CMC, mAP and mINP in percent.
-
-    Args:
-        metric: of the distances between embeddings.
-    """
-
-    @configurable
-    def __init__(self, *, metric: Metric = "cosine") -> None:
-        self.metric: Metric = metric
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"metric": cfg.TEST.METRIC}
-
-    def __call__(self, features: Mapping[Sample, Tensor], dataset: ReIDDataset) -> dict[str, Any]:
-        """Metrics averaged over the data set's trials.
-
-        Args:
-            features: embedding of each readable sample, (D,).
-            dataset: says which samples are query and gallery.
-        """
-        trials = [self._rank(features, query, gallery, dataset) for query, gallery in dataset.trials()]
-        values: dict[str, Any] = {
-            "mAP": _mean_percent([trial.mAP for trial in trials]),
-            "mINP": _mean_percent([trial.mINP for trial in trials]),
-        }
-        for rank in RANKS:
-            values[f"Rank-{rank}"] = _mean_percent([float(trial.cmc[rank - 1]) for trial in trials])
-        values["queries"] = sum(trial.num_valid for trial in trials)
-        values["queries_without_match"] = sum(trial.num_invalid for trial in trials)
-        values["protocol"] = {**dataset.protocol.describe(), "metric": self.metric}
-        return values
-
-    def _rank(
-        self,
-        features: Mapping[Sample, Tensor],
-        query: Sequence[Sample],
-        gallery: Sequence[Sample],
-        dataset: ReIDDataset,
-    ) -> RankMetrics:
-        query = [sample for sample in query if sample in features]
-        gallery = [sample for sample in gallery if sample in features]
-        if not query or not gallery:
-            raise ValueError(
-                f"{dataset.spec} has {len(query)} readable query and {len(gallery)} readable gallery images: "
-                f"nothing to evaluate"
-            )
-        return rank_metrics(
-            torch.stack([features[sample] for sample in query]),
-            torch.stack([features[sample] for sample in gallery]),
-            [sample.pid for sample in query],
-            [sample.pid for sample in gallery],
-            [sample.camid for sample in query],
-            [sample.camid for sample in gallery],
-            metric=self.metric,
-            protocol=dataset.protocol,
-        )
-
-
 def evaluate(
-    cfg: CfgNode, model: nn.Module, datasets: Sequence[ReIDDataset], *, stores: ImageStores | None = None
+    cfg: CfgNode,
+    model: nn.Module,
+    datasets: Sequence[ReIDDataset],
+    *,
+    stores: ImageStores | None = None,
+    on_features: Callable[[FeatureSet], None] | None = None,
 ) -> Results:
     """Extracts features with `model` and evaluates every data set; all ranks call it and get the same results.
 
@@ -117,6 +57,7 @@ def evaluate(
         model: takes a batch dict and returns embeddings in evaluation mode.
         datasets: with their protocols.
         stores: where decoded images are kept; given again, they spare the next evaluation the decoding.
+        on_features: called on the main process with the features of each data set, before they are evaluated.
 
     Raises:
         UnreadableImagesError: after all features are there, when some images could not be read and
@@ -124,36 +65,59 @@ def evaluate(
     """
     results: Results = {}
     device = next(model.parameters()).device
-    evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
     stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
-        samples = list(dict.fromkeys(s for trial in dataset.trials() for split in trial for s in split))
+        samples = test_samples(dataset)
         loader = build_test_loader(cfg, samples, device=device, stores=stores, label=f"{type(dataset).__name__}-test")
         extracted = extract_features(model, loader, flip=cfg.TEST.FLIP.ENABLED)
-        results[dataset.spec] = evaluator(_by_sample(cfg, samples, extracted), dataset)
+        if extracted.unreadable and not cfg.TEST.SKIP_UNREADABLE:
+            raise UnreadableImagesError(extracted.unreadable)
+        feature_set = FeatureSet.of(dataset, samples, extracted)
+        if on_features is not None and is_main_process():
+            on_features(feature_set)
+        results |= evaluate_features(cfg, [feature_set], device=device)
         if extracted.unreadable:
+            get_logger(__name__).warning(f"evaluated without {len(extracted.unreadable)} unreadable images")
             results[dataset.spec]["unreadable"] = sorted(error.path for error in extracted.unreadable)
     return results
 
 
+def evaluate_features(
+    cfg: CfgNode, feature_sets: Sequence[FeatureSet], *, device: torch.device | str = "cpu"
+) -> Results:
+    """Evaluates features as the config's `TEST` says; all ranks call it and get the same results.
+
+    Args:
+        cfg: the config.
+        feature_sets: features of each data set.
+        device: where to, if they fit into its memory.
+    """
+    evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
+    return {features.name: evaluator(_where_they_fit(features, torch.device(device))) for features in feature_sets}
+
+
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with a row for each data set; metrics in percent."""
-    names = ["mAP", "mINP", *(f"Rank-{rank}" for rank in RANKS)]
-    rows = []
-    for dataset, metrics in results.items():
-        if "untrained" in metrics:
-            rows.append([f"{dataset} (untrained)", *(metrics["untrained"][name] for name in names)])
-        rows.append([dataset, *(metrics[name] for name in names)])
-    return tabulate(rows, headers=["data set", *names], floatfmt=".1f", tablefmt="github")
+    """A table with a row for each data set and each of its rankings; figures in percent."""
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    for dataset, figures in results.items():
+        if "untrained" in figures:
+            rows.append((f"{dataset} (untrained)", figures["untrained"]))
+        rows.append((dataset, figures))
+        rows += [(f"{dataset} + {name.replace('+', ' + ')}", more) for name, more in figures.get("with", {}).items()]
+    names = list(
+        dict.fromkeys(name for _, figures in rows for name, value in figures.items() if isinstance(value, float))
+    )
+    table = [[label, *(figures.get(name) for name in names)] for label, figures in rows]
+    return tabulate(table, headers=["data set", *names], floatfmt=".1f", tablefmt="github")
 
 
-def _by_sample(cfg: CfgNode, samples: Sequence[Sample], extracted: Features) -> dict[Sample, Tensor]:
-    if extracted.unreadable:
-        if not cfg.TEST.SKIP_UNREADABLE:
-            raise UnreadableImagesError(extracted.unreadable)
-        get_logger(__name__).warning(f"evaluating without {len(extracted.unreadable)} unreadable images")
-    return {samples[i]: row for i, row in zip(extracted.indices.tolist(), extracted.values, strict=True)}
-
-
-def _mean_percent(values: Sequence[float]) -> float:
-    return 100 * sum(values) / len(values)
+def _where_they_fit(features: FeatureSet, device: torch.device) -> FeatureSet:
+    """On the GPU when its free memory holds them several times: rankings keep copies of queries and gallery."""
+    if device.type != "cuda":
+        return features
+    free, _ = torch.cuda.mem_get_info(device)
+    values = features.values
+    if values.numel() * values.element_size() * _COPIES > free:
+        get_logger(__name__).info(f"{features.name}: the features do not fit into GPU memory, the CPU ranks them")
+        return features.to("cpu")
+    return features.to(device)

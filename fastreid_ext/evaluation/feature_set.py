@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from fastreid_ext.data.sample import Sample
 from fastreid_ext.evaluation.inference import Features
 
 __all__ = ["FeatureSet", "test_samples"]
+
+_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,30 @@ class FeatureSet:
             dataset.protocol,
             [sample.path for sample in kept],
         )
+
+    def to(self, device: torch.device | str) -> FeatureSet:
+        """The same on another device."""
+        trials = [(query.to(device), gallery.to(device)) for query, gallery in self.trials]
+        tensors = {name: getattr(self, name).to(device) for name in ("values", "pids", "camids")}
+        return replace(self, **tensors, trials=trials)
+
+    def check(self) -> None:
+        """Refuses what cannot be evaluated.
+
+        Raises:
+            ValueError: features are NaN or infinite (how many, and of which images), or query or gallery is empty.
+        """
+        for query, gallery in self.trials:
+            if not len(query) or not len(gallery):
+                raise ValueError(
+                    f"{self.name} has {len(query)} readable query and {len(gallery)} readable gallery images: "
+                    f"nothing to evaluate"
+                )
+        bad = (~self.values.abs().amax(1).isfinite()).nonzero().flatten().tolist()
+        if bad:
+            named = [self.paths[i] if self.paths else f"image {i}" for i in bad[:_NAMED]]
+            listed = ", ".join(named) + ", ..." * (len(bad) > _NAMED)
+            raise ValueError(f"{self.name}: the features of {len(bad)} images hold NaN or Inf: {listed}")
 
 
 def test_samples(dataset: ReIDDataset) -> list[Sample]:

@@ -29,7 +29,7 @@ _GPU_ELEMENTS = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The k nearest images of each image, itself among them, in the order of distance, then index.
+    """The k nearest images of each image: itself, then others in the order of distance, then index.
 
     Attributes:
         distances: to them; for "euclidean" squared. An image is at distance 0 from itself.
@@ -72,8 +72,10 @@ def nearest_neighbours(features: Tensor, k: int, *, metric: Metric = "cosine", s
     search = _search_by_tiles if features.device.type == "cpu" else _search_by_rows
     if shard and get_world_size() > 1:
         found = each_rank_its_rows(lambda own: search(rows, k, own), number)
-        return Neighbours(*(part.to(features.device) for part in found))
-    return Neighbours(*search(rows, k, slice(0, number)))
+        distances, indices, farthest = (part.to(features.device) for part in found)
+    else:
+        distances, indices, farthest = search(rows, k, slice(0, number))
+    return Neighbours(distances.clamp_min_(0), indices, farthest)
 
 
 def _search_by_tiles(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +97,7 @@ def _search_by_tiles(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, 
             shape = len(scaled), columns.stop - columns.start
             out = buffers.tile[: math.prod(shape)].view(shape)
             tile = matrix.tile(scaled, rows, columns, out).clamp_min_(0)
-            _zero_own(tile, rows, columns)
+            _put_own_first(tile, rows, columns)
             both = mirrored and rows != columns
             with locks[rows.start // _TILE], locks[columns.start // _TILE] if both else nullcontext():
                 lists = (distances.numpy(), indices.numpy(), limits.numpy())
@@ -127,14 +129,14 @@ def _search_by_rows(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, T
     for start in range(own.start, own.stop, step):
         rows = slice(start, min(start + step, own.stop))
         block = matrix.rows(rows).clamp_min_(0)
-        _zero_own(block, rows, slice(0, number))
+        _put_own_first(block, rows, slice(0, number))
         found.append((*block.topk(k, largest=False), block.amax(1)))
     distances, indices, farthest = (torch.cat(parts) for parts in zip(*found, strict=True))
     return distances, indices, farthest
 
 
-def _zero_own(tile: Tensor, rows: slice, columns: slice) -> None:
-    """Distances of images to themselves, which rounding leaves near zero."""
+def _put_own_first(tile: Tensor, rows: slice, columns: slice) -> None:
+    """Sets distances of images to themselves below those to copies of them."""
     offset = rows.start - columns.start
     if -tile.shape[0] < offset < tile.shape[1]:
-        tile.diagonal(offset).zero_()
+        tile.diagonal(offset).fill_(-1)

@@ -16,7 +16,7 @@ __all__ = ["average_query_expansion"]
 @torch.no_grad()
 def average_query_expansion(
     query_features: Features,
-    gallery_features: Features,
+    gallery_features: Features | None = None,
     *,
     k: int = 5,
     alpha: float = 3.0,
@@ -31,7 +31,7 @@ def average_query_expansion(
 
     Args:
         query_features: of the queries.
-        gallery_features: of the gallery.
+        gallery_features: of the gallery; None where the queries are the gallery, each image once.
         k: neighbours, the feature itself among them.
         alpha: how fast weights fall with the similarity.
         times: how often, each time from the features of the time before.
@@ -46,15 +46,14 @@ def average_query_expansion(
     Source: Chum et al., "Total Recall: Automatic Query Expansion with a Generative Feature Model for Object Retrieval",
     ICCV 2007; Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019 (alpha).
     """
-    query, gallery = read_features(query_features, gallery_features)
-    images = len(query) + len(gallery)
-    if not 1 <= k <= images:
-        raise ValueError(f"k must be between 1 and the number of images, {images}; got {k}.")
+    query, gallery = read_features(query_features, query_features if gallery_features is None else gallery_features)
+    features = widen(query if gallery_features is None else torch.cat([query, gallery]))
+    if not 1 <= k <= len(features):
+        raise ValueError(f"k must be between 1 and the number of images, {len(features)}; got {k}.")
     if alpha < 0 or times < 1:
         raise ValueError(f"alpha must not be negative, and times at least 1; got {alpha} and {times}.")
-    features = widen(torch.cat([query, gallery]))
     for _ in range(times):
         nearest = nearest_neighbours(features, k, shard=shard)
         weights = (1 - nearest.distances).clamp_min(0) ** alpha / k
         features = embedding_bag(nearest.indices, features, per_sample_weights=weights, mode="sum")
-    return features[: len(query)], features[len(query) :]
+    return features[: len(query)], features[len(features) - len(gallery) :]

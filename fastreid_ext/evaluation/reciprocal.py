@@ -47,8 +47,9 @@ class ReciprocalRule:
         """
         if self.variant not in get_args(RerankVariant):
             raise ValueError(f"unknown variant '{self.variant}': choose one of {', '.join(get_args(RerankVariant))}.")
-        if not 1 <= self.k1 <= gallery:
-            raise ValueError(f"k1 must be between 1 and the number of gallery images, {gallery}; got {self.k1}.")
+        others = min(gallery, images - 1)
+        if not 1 <= self.k1 <= others:
+            raise ValueError(f"k1 must be between 1 and the number of other images, {others}; got {self.k1}.")
         if not 1 <= self.k2 <= images:
             raise ValueError(f"k2 must be between 1 and the number of images, {images}; got {self.k2}.")
 
@@ -135,13 +136,13 @@ def _pair_distances(features: Tensor, pairs: Any, metric: Metric) -> NDArray[Any
     """Distances between the images that a sparse matrix pairs, in the order of its items; 0 to the image itself."""
     first = np.repeat(np.arange(len(features)), np.diff(pairs.indptr))
     products = _pair_products(features, first, pairs)
-    lengths = torch.linalg.vector_norm(features, dim=1)
+    squares = torch.einsum("nd,nd->n", features, features)
     if metric == "cosine":
-        factors = direction_divisors(lengths).reciprocal().cpu().numpy()
+        factors = direction_divisors(squares.sqrt()).reciprocal().cpu().numpy()
         distances = 1 - products * factors[first] * factors[pairs.indices]
     else:
-        squares = lengths.square().cpu().numpy()
-        distances = squares[first] + squares[pairs.indices] - 2 * products
+        lengths = squares.cpu().numpy()
+        distances = lengths[first] + lengths[pairs.indices] - 2 * products
     return np.where(first == pairs.indices, 0, distances.clip(0)).astype(distances.dtype)
 
 

@@ -22,7 +22,7 @@ __all__ = ["k_reciprocal_rerank", "reranked_distances"]
 
 def k_reciprocal_rerank(
     query_features: Features,
-    gallery_features: Features,
+    gallery_features: Features | None = None,
     *,
     k1: int = 20,
     k2: int = 6,
@@ -41,7 +41,7 @@ def k_reciprocal_rerank(
 
     Args:
         query_features: of the queries.
-        gallery_features: of the gallery.
+        gallery_features: of the gallery; None where the queries are the gallery, each image once.
         k1: size of the neighbourhoods, the image itself not counted.
         k2: images that an encoding is averaged over; 1 for no average.
         lambda_value: share of the distance before.
@@ -82,7 +82,7 @@ def k_reciprocal_rerank(
 @torch.no_grad()
 def reranked_distances(
     query_features: Features,
-    gallery_features: Features,
+    gallery_features: Features | None = None,
     *,
     k1: int = 20,
     k2: int = 6,
@@ -95,12 +95,12 @@ def reranked_distances(
 
     With `shard` the processes of the run share the search for neighbours; all call this with the same arguments.
     """
-    query, gallery = read_features(query_features, gallery_features)
+    query, gallery = read_features(query_features, query_features if gallery_features is None else gallery_features)
+    features = widen(query if gallery_features is None else torch.cat([query, gallery]))
     rule = ReciprocalRule(k1, k2, variant)
-    rule.check(len(query) + len(gallery), len(gallery))
+    rule.check(len(features), len(gallery))
     if not 0 <= lambda_value <= 1:
         raise ValueError(f"lambda_value must be between 0 and 1; got {lambda_value}.")
-    features = widen(torch.cat([query, gallery]))
     neighbours = nearest_neighbours(features, rule.searched, metric=metric, shard=shard)
     encodings = encode(features, neighbours, metric, rule)
     scale = neighbours.farthest.clamp_min(torch.finfo(features.dtype).tiny) if variant == "released" else None
@@ -109,8 +109,7 @@ def reranked_distances(
 
 
 def _mixed(direct: DistanceRows, scale: Tensor | None, encodings: Any, share: float) -> DistanceSource:
-    queries = direct.shape[0]
-    holders = sparse.csc_array(encodings[queries:])
+    holders = sparse.csc_array(encodings[encodings.shape[0] - direct.shape[1] :])
     arrays = (
         encodings.sum(axis=1),
         *(encodings.indptr, encodings.indices, encodings.data),

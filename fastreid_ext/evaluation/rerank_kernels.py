@@ -51,15 +51,15 @@ def mix_jaccard(
         out: distances between some queries and the gallery, (b, G).
         first_query: which query its first row is.
         share: of the other distances.
-        sums: of each encoding, (Q + G,), queries first.
-        pointers: of the encodings as a sparse matrix in rows, (Q + G + 1,).
+        sums: of each encoding, (N,), those of the gallery last; N is Q + G, or G where the queries are the gallery.
+        pointers: of the encodings as a sparse matrix in rows, (N + 1,).
         columns: of its items.
         weights: of its items.
-        holder_pointers: of the gallery's encodings as a sparse matrix in columns, (Q + G + 1,).
+        holder_pointers: of the gallery's encodings as a sparse matrix in columns, (N + 1,).
         holders: gallery images of its items.
         holder_weights: of its items.
     """
-    queries = len(sums) - out.shape[1]
+    first_image = len(sums) - out.shape[1]
     common = np.zeros(out.shape[1], np.float64)
     met = np.empty(out.shape[1], np.int64)
     for row in range(len(out)):
@@ -76,6 +76,6 @@ def mix_jaccard(
             out[row, image] = share * out[row, image] + (1 - share)
         for k in range(number):
             image = met[k]
-            either = sums[query] + sums[queries + image] - common[image]
+            either = sums[query] + sums[first_image + image] - common[image]
             out[row, image] -= (1 - share) * common[image] / either
             common[image] = 0

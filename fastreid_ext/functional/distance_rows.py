@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from fastreid_ext.functional.precision import wide_type
 
 __all__ = ["DistanceRows"]
 
-_LENGTH_ELEMENTS = 2**22
+_PART_ELEMENTS = 2**22
 # Products of this many columns at a time stay in a core's cache until they are distances.
 _CPU_COLUMNS = 1024
 
@@ -39,16 +41,17 @@ class DistanceRows:
         self.queries, self.gallery, self.metric = queries.detach(), gallery.detach(), metric
         self.shape = len(queries), len(gallery)
         self._type = wide_type(gallery.dtype)
-        of_gallery = self._lengths(self.gallery)
-        of_queries = of_gallery if gallery is queries else self._lengths(self.queries)
+        measure = _lengths if metric == "cosine" else _squares
+        of_gallery = self._measured(self.gallery, measure)
+        of_queries = of_gallery if gallery is queries else self._measured(self.queries, measure)
         if metric == "cosine":
             self._factors = -direction_divisors(of_queries).reciprocal()
             self._of_gallery = direction_divisors(of_gallery).reciprocal()
             self.largest = 2.0
         else:
             self._factors = torch.full_like(of_queries, -2)
-            self._of_queries, self._of_gallery = of_queries.square(), of_gallery.square()
-            self.largest = float((of_queries.amax() + of_gallery.amax()) ** 2) if min(self.shape) else 0.0
+            self._of_queries, self._of_gallery = of_queries, of_gallery
+            self.largest = float((of_queries.amax().sqrt() + of_gallery.amax().sqrt()) ** 2) if min(self.shape) else 0.0
 
     def __getitem__(self, rows: slice) -> Tensor:
         return self.rows(rows)
@@ -97,7 +100,16 @@ class DistanceRows:
             return out.mul_(self._of_gallery[columns]).add_(1)
         return out.add_(self._of_gallery[columns]).add_(self._of_queries[rows, None]).clamp_min_(0)
 
-    def _lengths(self, features: Tensor) -> Tensor:
-        step = max(1, _LENGTH_ELEMENTS // max(1, features.shape[1]))
-        parts = (torch.linalg.vector_norm(part.to(self._type), dim=1) for part in torch.split(features, step))
-        return torch.cat(list(parts))
+    def _measured(self, features: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        step = max(1, _PART_ELEMENTS // max(1, features.shape[1]))
+        return torch.cat([measure(part.to(self._type)) for part in torch.split(features, step)])
+
+
+def _lengths(features: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=1)
+    return lengths
+
+
+def _squares(features: Tensor) -> Tensor:
+    # Not the square of a root: distances of copies would be further from zero.
+    return features.square().sum(1)

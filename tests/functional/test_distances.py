@@ -108,7 +108,7 @@ def test_full_precision_restores_the_setting() -> None:
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("chunk", [1, 12, 1000])
 def test_rows_equal_the_whole_matrix(dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_CPU_COLUMNS", "_LENGTH_ELEMENTS"):
+    for name in ("_CPU_COLUMNS", "_PART_ELEMENTS"):
         monkeypatch.setattr(f"fastreid_ext.functional.distance_rows.{name}", chunk)
     a, b = draw(5, 6, dtype=dtype), draw(7, 6, dtype=dtype, seed=1)
     b[3] = 0

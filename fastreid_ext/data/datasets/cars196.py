@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from scipy.io import loadmat
+
 from fastreid_ext.data.datasets.base import ReIDDataset
 from fastreid_ext.data.datasets.registry import DATASETS
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.data.sample import Sample
-from fastreid_ext.utils.env import require
 
 __all__ = ["Cars196"]
 
@@ -27,7 +28,7 @@ class Cars196(ReIDDataset):
     "Deep Metric Learning via Lifted Structured Feature Embedding", CVPR 2016, for the split.
     Link: https://ai.stanford.edu/~jkrause/cars/car_dataset.html
     Counts: 8,054 training images of classes 1-98, 8,131 test images of classes 99-196.
-    Layout: see `layout`. Reading it needs scipy: the extra `mat`.
+    Layout: see `layout`.
 
     Args:
         root: folder of the data sets.
@@ -43,7 +44,6 @@ class Cars196(ReIDDataset):
         super().__init__()
         folder = Path(root) / "Cars_196"
         self.require(folder / "cars_annos.mat", folder / "car_ims")
-        loadmat = require("scipy.io", "mat", "Cars196").loadmat
         annotations = loadmat(folder / "cars_annos.mat")["annotations"].ravel()
         samples = [
             Sample(str(folder / str(entry["relative_im_path"].item())), int(entry["class"].item()), 0)

@@ -30,7 +30,7 @@ class CUHK03(ReIDDataset):
     Counts: new protocol, 767 training and 700 test people: labeled 7,368 training images, 1,400 queries and 5,328
     gallery images, detected 7,365, 1,400 and 5,332. Classic protocol: 1,367 training and 100 test people.
     Layout: see `layout`. The first use writes the images as PNG beside the MATLAB files, which needs the extra `mat`
-    (h5py, scipy); later uses read those.
+    (h5py); later uses read those.
 
     Args:
         root: folder of the data sets.

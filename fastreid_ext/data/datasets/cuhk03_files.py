@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from PIL import Image
+from scipy.io import loadmat
 from tqdm import tqdm
 
 from fastreid_ext.utils.env import require
@@ -62,7 +63,6 @@ def new_split(folder: Path, kind: Kind) -> NewSplit:
     """
     target = folder / f"index_new_{kind}.json"
     if not target.is_file():
-        loadmat = require("scipy.io", "mat", "CUHK03's new protocol").loadmat
         config = loadmat(folder / f"cuhk03_new_protocol_config_{kind}.mat")
         names = [str(cell.item()) for cell in config["filelist"].ravel()]
         pids = config["labels"].ravel().tolist()

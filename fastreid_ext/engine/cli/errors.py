@@ -16,6 +16,7 @@ from fastreid_ext.engine.checkpoint import CheckpointError
 from fastreid_ext.engine.hooks import TrainingInterrupted
 from fastreid_ext.engine.train_loop import NonFiniteLossError
 from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.evaluation.feature_files import FeatureFileError
 from fastreid_ext.modeling.backbones import PretrainedError
 from fastreid_ext.registry import RegistryError
 from fastreid_ext.utils.dist import get_rank, get_world_size, is_main_process
@@ -28,6 +29,7 @@ _FOR_USERS = (
     CheckpointError,
     ConfigError,
     DatasetError,
+    FeatureFileError,
     ImportError,
     NonFiniteLossError,
     OSError,

@@ -21,7 +21,7 @@ _WHERE = {
     "datasets": ("fastreid_ext.data.datasets", "DATASETS"),
     "samplers": ("fastreid_ext.data.samplers", "SAMPLERS"),
     "transforms": ("fastreid_ext.data.transforms", "TRANSFORMS"),
-    "evaluators": ("fastreid_ext.evaluation.evaluator", "EVALUATORS"),
+    "evaluators": ("fastreid_ext.evaluation.evaluators", "EVALUATORS"),
     "optimizers": ("fastreid_ext.solver", "OPTIMIZERS"),
     "schedulers": ("fastreid_ext.solver", "SCHEDULERS"),
 }

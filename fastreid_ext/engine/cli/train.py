@@ -12,12 +12,15 @@ from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, load_config
 from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
+from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
+from fastreid_ext.engine.cli.feature_writer import FeatureWriter
 from fastreid_ext.engine.cli.listing import KINDS, describe
 from fastreid_ext.engine.cli.summary import summarise
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import evaluate, results_table
+from fastreid_ext.evaluation.feature_files import SUFFIXES
 from fastreid_ext.modeling import build_model
 from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.env import machine_info
@@ -29,7 +32,14 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and runs."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.save_features is not None and len(args.options) % 2 and is_key(args.save_features):
+        # The option's value may be left out, and argparse took the first KEY for it.
+        args.options.insert(0, args.save_features)
+        args.save_features = ""
+    if args.save_features is not None and not args.eval_only:
+        parser.error("--save-features goes with --eval-only: train first, then evaluate and save")
     run(lambda: _program(args))
 
 
@@ -42,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or the run to --resume)")
     parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT_DIR where it stopped")
     parser.add_argument("--resume-from", default="", metavar="CHECKPOINT", help="continue from this checkpoint")
+    parser.add_argument(
+        "--save-features",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="with --eval-only: write the features of each test set there (default: OUTPUT_DIR/features)",
+    )
+    parser.add_argument("--features-format", default="npz", choices=[suffix[1:] for suffix in SUFFIXES])
     parser.add_argument("--list", nargs="?", const="", choices=["", *KINDS], metavar="KIND", help="print what exists")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
     parser.add_argument("--num-machines", type=int, default=1)
@@ -56,9 +74,13 @@ def _program(args: argparse.Namespace) -> None:
         print(describe(args.list, args.config_file))
         return
     cfg = load_config(args.config_file, args.options)
+    writer = None
+    if args.save_features is not None:
+        folder = args.save_features or Path(cfg.OUTPUT_DIR) / "features"
+        writer = FeatureWriter(folder, f".{args.features_format}", cfg.DATASETS.TESTS)
     launch(
         train_or_evaluate,
-        (cfg, args.resume_from or args.resume, args.eval_only),
+        (cfg, args.resume_from or args.resume, args.eval_only, writer),
         num_processes=args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
@@ -67,17 +89,19 @@ def _program(args: argparse.Namespace) -> None:
     )
 
 
-def train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
+def train_or_evaluate(
+    cfg: CfgNode, resume: bool | str, eval_only: bool, on_features: FeatureWriter | None = None
+) -> None:
     """What every process of the run does."""
-    run(lambda: _train_or_evaluate(cfg, resume, eval_only))
+    run(lambda: _train_or_evaluate(cfg, resume, eval_only, on_features))
 
 
-def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> None:
+def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_features: FeatureWriter | None) -> None:
     setup_logger(cfg.OUTPUT_DIR)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
     if eval_only:
-        _evaluate(cfg, resume)
+        _evaluate(cfg, resume, on_features)
         return
     trainer = DefaultTrainer(cfg, show_progress=is_main_process() and sys.stderr.isatty())
     for dataset in trainer.data.datasets:
@@ -93,7 +117,7 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool) -> Non
         log.info("\n" + summarise(cfg, results, trainer.best, unreadable))
 
 
-def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
+def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | None) -> None:
     # A process that got the config from another one has not loaded its projects.
     for name in cfg.PROJECTS:
         projects.load(name)
@@ -102,7 +126,7 @@ def _evaluate(cfg: CfgNode, resume: bool | str) -> None:
     report = load_weights(model, state, source=path, for_inference=True)
     get_logger(__name__).info(f"{path}: {report}")
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
-    results = evaluate(cfg, model, datasets)
+    results = evaluate(cfg, model, datasets, on_features=on_features)
     if is_main_process():
         write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
         get_logger(__name__).info("\n" + results_table(results))

@@ -1,0 +1,81 @@
+"""The ways of ranking a gallery that a config asks for: plain, expanded, re-ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fastreid_ext.config import CfgNode
+from fastreid_ext.evaluation.query_expansion import average_query_expansion
+from fastreid_ext.evaluation.rank_inputs import DistanceSource
+from fastreid_ext.evaluation.rerank import reranked_distances
+from fastreid_ext.functional.distances import Metric
+
+__all__ = ["Ranking", "Rankings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """What `rank_metrics` and `roc_curve` rank by: features, or distances in their place."""
+
+    query_features: Tensor | None
+    gallery_features: Tensor | None
+    distances: DistanceSource | None = None
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """A plain ranking and what post-processing makes of it, each by itself and all together.
+
+    Attributes:
+        metric: of the distances.
+        expansion: arguments of `average_query_expansion`; None for none.
+        reranking: arguments of `reranked_distances`; None for none.
+    """
+
+    metric: Metric = "cosine"
+    expansion: Mapping[str, Any] | None = None
+    reranking: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Rankings:
+        """As `TEST.METRIC`, `TEST.AQE` and `TEST.RERANK` say."""
+        aqe, rerank = cfg.TEST.AQE, cfg.TEST.RERANK
+        return cls(
+            cfg.TEST.METRIC,
+            {"k": aqe.QE_K, "alpha": aqe.ALPHA, "times": aqe.QE_TIME} if aqe.ENABLED else None,
+            {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank.VARIANT}
+            if rerank.ENABLED
+            else None,
+        )
+
+    def of(self, query: Tensor, gallery: Tensor, *, same: bool = False) -> Iterator[tuple[str, Ranking]]:
+        """The rankings by name: "" is the plain one, then "aqe", "rerank", "aqe+rerank" as far as asked for.
+
+        All processes of the run iterate with the same arguments.
+
+        Args:
+            query: features of the queries.
+            gallery: features of the gallery.
+            same: the queries are the gallery.
+
+        Shape:
+            query: (Q, D). gallery: (G, D).
+        """
+        yield "", Ranking(query, gallery)
+        expanded = None
+        if self.expansion is not None:
+            expanded = average_query_expansion(query, None if same else gallery, **self.expansion, shard=True)
+            yield "aqe", Ranking(*expanded)
+        if self.reranking is not None:
+            yield "rerank", self._reranked(query, gallery, same)
+        if self.reranking is not None and expanded is not None:
+            yield "aqe+rerank", self._reranked(*expanded, same)
+
+    def _reranked(self, query: Tensor, gallery: Tensor, same: bool) -> Ranking:
+        options = {} if self.reranking is None else self.reranking
+        distances = reranked_distances(query, None if same else gallery, metric=self.metric, **options, shard=True)
+        return Ranking(None, None, distances)
