@@ -14,7 +14,7 @@ from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store import ImageStores
-from fastreid_ext.evaluation.evaluators import EVALUATORS
+from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR
 from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
 from fastreid_ext.evaluation.inference import extract_features
 from fastreid_ext.utils.dist import is_main_process
@@ -104,10 +104,9 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append((f"{dataset} (untrained)", figures["untrained"]))
         rows.append((dataset, figures))
         rows += [(f"{dataset} + {name.replace('+', ' + ')}", more) for name, more in figures.get("with", {}).items()]
-    names = list(
-        dict.fromkeys(name for _, figures in rows for name, value in figures.items() if isinstance(value, float))
-    )
-    table = [[label, *(figures.get(name) for name in names)] for label, figures in rows]
+    items = (item for _, row in rows for item in row.items())
+    names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
+    table = [[label, *(row.get(name) for name in names)] for label, row in rows]
     return tabulate(table, headers=["data set", *names], floatfmt=".1f", tablefmt="github")
 
 

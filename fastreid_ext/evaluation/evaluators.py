@@ -26,6 +26,8 @@ EVALUATORS = Registry("evaluator")
 
 RANKS = (1, 5, 10)
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
+ROC_ERROR = "TPR error"
+"""Name of what the TPR figures may be too low by, in percent."""
 
 
 class Evaluator(ABC):
@@ -74,10 +76,10 @@ class Evaluator(ABC):
         ranks = rank_metrics(*inputs, **options, max_rank=max(RANKS), shard=True)
         figures = self.figures(ranks)
         if self.roc:
-            curve = roc_curve(*inputs, **options)
+            curve = roc_curve(*inputs, **options, shard=True)
             for fpr in FALSE_POSITIVE_RATES:
                 figures[f"TPR@FPR={fpr:.0e}"] = 100 * curve.tpr_at(fpr)
-            figures["TPR error"] = 100 * max(curve.error_at(fpr) for fpr in FALSE_POSITIVE_RATES)
+            figures[ROC_ERROR] = 100 * max(curve.error_at(fpr) for fpr in FALSE_POSITIVE_RATES)
         return {**figures, "queries": ranks.num_valid, "queries_without_match": ranks.num_invalid}
 
     @abstractmethod

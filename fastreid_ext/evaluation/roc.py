@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastreid_ext.evaluation.float_histogram import FloatHistogram
 from fastreid_ext.evaluation.matches import Matches
 from fastreid_ext.evaluation.rank_inputs import DistanceSource, Features, Ids, read_distances, read_labels
 from fastreid_ext.functional.distances import Metric
+from fastreid_ext.utils.dist import each_rank_its_rows
 
 __all__ = ["RocCurve", "roc_curve"]
 
@@ -114,6 +116,7 @@ def roc_curve(
     distances: Features | DistanceSource | None = None,
     block_size: int | None = None,
     exact: bool | None = None,
+    shard: bool = False,
 ) -> RocCurve:
     """ROC curve of telling genuine query-gallery pairs from impostor pairs by their distance.
 
@@ -126,6 +129,9 @@ def roc_curve(
     in bins, each 2^-15 of its distances wide, and the thresholds are the upper edges of the bins: what `tpr_at` leaves
     uncertain is no more than the genuine pairs within one bin, and told by `error_at`. Binned, float64 is rounded to
     float32.
+
+    With `shard` every process of the run calls this with the same arguments, looks at its share of the queries, and
+    returns the curve of all.
 
     Shape:
         query_features: (Q, D). gallery_features: (G, D). distances: (Q, G).
@@ -141,15 +147,27 @@ def roc_curve(
     matches = Matches(read_labels(query_pids, gallery_pids, query_camids, gallery_camids, source, protocol), protocol)
     if exact is None:
         exact = source.shape[0] * source.shape[1] <= _EXACT_PAIRS
-    genuine: _Values | FloatHistogram = _Values() if exact else FloatHistogram(source.device)
-    impostor: _Values | FloatHistogram = _Values() if exact else FloatHistogram(source.device)
+    tallies: Callable[[], _Values | FloatHistogram] = _Values if exact else lambda: FloatHistogram(source.device)
 
-    def tally(queries: slice, block: Tensor) -> None:
-        genuine.add(_take_genuine(block, matches, queries))
-        impostor.add(block)
+    def count(queries: slice) -> tuple[Tensor, ...]:
+        genuine, impostor = tallies(), tallies()
 
-    map_blocks(tally, source, block_size=block_size)
-    return _curve(genuine.levels(), impostor.levels(), exact)
+        def tally(block: slice, block_distances: Tensor) -> None:
+            genuine.add(_take_genuine(block_distances, matches, block))
+            impostor.add(block_distances)
+
+        map_blocks(tally, source, queries=queries, block_size=block_size)
+        return *genuine.levels(), *impostor.levels()
+
+    number = source.shape[0]
+    counted = each_rank_its_rows(count, number) if shard else count(slice(number))
+    return _curve(_ascending(*counted[:2]), _ascending(*counted[2:]), exact)
+
+
+def _ascending(levels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The levels of all processes in order."""
+    order = levels.argsort()
+    return levels[order], counts[order]
 
 
 class _Values:

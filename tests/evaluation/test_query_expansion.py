@@ -70,5 +70,5 @@ def test_refuses() -> None:
         average_query_expansion(features[:8], features[8:], k=31)
     with pytest.raises(ValueError, match="alpha must not be negative, and times at least 1; got -1 and 1"):
         average_query_expansion(features[:8], features[8:], alpha=-1)
-    with pytest.raises(ValueError, match="got 3.0 and 0"):
+    with pytest.raises(ValueError, match="and times at least 1; got"):
         average_query_expansion(features[:8], features[8:], times=0)

@@ -37,21 +37,13 @@ def all_distances(features: Tensor, metric: str) -> np.ndarray:
     return distances
 
 
-def dense(features: Tensor, queries: int, k1: int, k2: int, share: float, metric: str, variant: str) -> np.ndarray:
-    """Sets and sums as the paper has them, image by image."""
-    distances = all_distances(features, metric)
+def encode(distances: np.ndarray, order: np.ndarray, sizes: tuple[int, int], metric: str, variant: str) -> np.ndarray:
     images = len(distances)
-    if variant == "released":
-        distances = distances / distances.max(axis=1, keepdims=True)
-    order = distances.argsort(axis=1, kind="stable")
-    # N(p, k): the paper's galleries do not hold the probe, so k others; FastReID's k hold it.
-    near = k1 if variant == "fastreid" else k1 + 1
-    half = min(round(k1 / 2) + 1, near)
 
     def reciprocal(p: int, k: int) -> set[int]:
         return {g for g in order[p, :k] if p in order[g, :k]}
 
-    large, small = ([reciprocal(p, k) for p in range(images)] for k in (near, half))
+    large, small = ([reciprocal(p, k) for p in range(images)] for k in sizes)
     encoding = np.zeros((images, images))
     for p in range(images):
         members = set(large[p])
@@ -65,6 +57,21 @@ def dense(features: Tensor, queries: int, k1: int, k2: int, share: float, metric
             encoding[p, g] = np.exp(-d)
         if variant != "paper":
             encoding[p] /= encoding[p].sum()
+    return encoding
+
+
+def dense(features: Tensor, queries: int, k1: int, k2: int, share: float, metric: str, variant: str) -> np.ndarray:
+    """Sets and sums as the paper has them, image by image."""
+    distances = all_distances(features, metric)
+    images = len(distances)
+    if variant == "released":
+        distances = distances / distances.max(axis=1, keepdims=True)
+    order = distances.argsort(axis=1, kind="stable")
+    # N(p, k): the paper's galleries do not hold the probe, so k others; FastReID's k hold it.
+    near = k1 if variant == "fastreid" else k1 + 1
+    half = min(round(k1 / 2) + 1, near)
+
+    encoding = encode(distances, order, (near, half), metric, variant)
     if k2 > 1:
         averaged = min(k2, near) if variant == "fastreid" else k2
         encoding = np.stack([encoding[order[p, :averaged]].mean(axis=0) for p in range(images)])

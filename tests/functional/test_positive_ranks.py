@@ -11,7 +11,6 @@ from torch import Tensor
 from fastreid_ext.functional import positive_ranks as module
 from fastreid_ext.functional.positive_ranks import positive_ranks
 
-
 BOTH = pytest.mark.parametrize("function", [positive_ranks, module._ranks_in_lock_step])
 
 

@@ -16,7 +16,8 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 class EvalHook(Hook):
-    """Evaluates every `period` epochs and after the last, and records `<data set>/<metric>` scalars.
+    """Evaluates every `period` epochs and after the last, and records `<data set>/<metric>` scalars, those of
+    other rankings than the plain one as `<data set>/<ranking>/<metric>`.
 
     Args:
         evaluate: gives results by data set.
@@ -71,10 +72,12 @@ class EvalHook(Hook):
 
     def _record(self, epoch: int) -> None:
         for dataset, metrics in self.results.items():
-            for name, value in metrics.items():
-                if isinstance(value, float):
-                    self.trainer.storage.put_scalar(f"{dataset}/{name}", value, smooth=False)
-                    self.trainer.storage.put_scalar(f"{dataset}/{name}/epoch", epoch, smooth=False)
+            rankings = {f"{dataset}/{name}": row for name, row in metrics.get("with", {}).items()}
+            for label, row in {dataset: metrics, **rankings}.items():
+                for name, value in row.items():
+                    if isinstance(value, float):
+                        self.trainer.storage.put_scalar(f"{label}/{name}", value, smooth=False)
+                        self.trainer.storage.put_scalar(f"{label}/{name}/epoch", epoch, smooth=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"untrained": {dataset: dict(metrics) for dataset, metrics in self.untrained.items()}}
