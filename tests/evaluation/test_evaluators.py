@@ -138,9 +138,9 @@ def test_one_table_with_a_row_for_each_ranking() -> None:
     lines = results_table(results).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "Set",
-        "Set + aqe",
+        "Set + AQE",
         "Set + rerank",
-        "Set + aqe + rerank",
+        "Set + AQE + rerank",
         "Other",
     ]
     assert [cell.strip() for cell in lines[0].split("|")[2:7]] == ["mAP", "mINP", "Rank-1", "Rank-5", "Rank-10"]
