@@ -1,7 +1,9 @@
 """Measurements behind `tools/benchmark.py`, a file each."""
 
+from fastreid_ext.engine.benchmarks.evaluation import evaluation
 from fastreid_ext.engine.benchmarks.loader import loader
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Report
+from fastreid_ext.engine.benchmarks.rerank import rerank
 from fastreid_ext.engine.benchmarks.train import train
 
-__all__ = ["BENCHMARKS", "Report", "loader", "train"]
+__all__ = ["BENCHMARKS", "Report", "evaluation", "loader", "rerank", "train"]

@@ -68,7 +68,8 @@ def dense_rerank(features: Floats, queries: int, *, k1: int = 20, k2: int = 6, l
 
 
 def _directions(features: Floats) -> Floats:
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
+    directions: Floats = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return directions
 
 
 def _encodings(distances: Floats, nearest: Ints, k1: int) -> Floats:

@@ -13,8 +13,8 @@ __all__ = ["MARKET", "MSMT17", "SMALL", "VERI_WILD", "DrawnSet", "SetSize", "bar
 
 _DRAWN_AT_ONCE = 4096
 _TILE = 1024, 2048
-# From easy to hopeless at 2048 dimensions: between images of one identity at this many times their spread.
-_EASIEST, _HARDEST = 1.5, 4.5
+# Spread of an image around its identity, over that of identities: from easy to hopeless at 2048 dimensions.
+_EASIEST, _HARDEST = 1.5, 8.0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,10 +16,12 @@ import torch
 from fastreid_ext.engine.benchmarks.evaluation_data import DrawnSet, SetSize, bare_product, draw
 from fastreid_ext.engine.benchmarks.peak_memory import PeakMemory
 from fastreid_ext.engine.benchmarks.timing import alternate, synchronize
+from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Measured", "Trial", "Work", "measure"]
+__all__ = ["Measured", "Trial", "Work", "measure", "measure_alone"]
 
 _PRODUCT = "bare product"
+_FEW = SetSize("few", "few", 40, 160, 10, 4, 16)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Work:
 
     Attributes:
         name: for tables.
-        run: does it, and returns the mAP if there is one; must be importable, and runs on small sets, too.
+        run: does it, and returns the mAP if there is one; must be importable, and runs on 200 images, too.
         queries: how many of the queries it takes; None for all.
     """
 
@@ -39,31 +41,35 @@ class Work:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a process of its own measures.
+    """What is measured together.
 
     Attributes:
         size: of the set.
-        works: in this order; the memory of the first is the surest.
-        product: of queries with the gallery or of all images with all, to compare with.
+        works: to do with it.
+        classic: the classic way to do them.
+        product: what to compare with: the product of queries and gallery, or of all images and all.
         rounds: timed ones, with product and works in turn, after one that is not; 0 for a single timed one.
     """
 
     size: SetSize
     works: tuple[Work, ...]
+    classic: Work | None = None
     product: Literal["gallery", "all"] | None = None
     rounds: int = 0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one work took.
+    """What a work took; times are medians.
 
     Attributes:
         size: of the set.
         work: which.
-        seconds: it took, median of the rounds.
-        product: seconds that the bare product took, median of the rounds.
-        peak_mb: memory it added to what was there, at most, in 10^6 bytes; None where the system does not tell.
+        seconds: that it took.
+        product: seconds that the bare product took.
+        classic: seconds that the classic way took, for all queries.
+        memory_mb: what it added to the memory that was taken, at most, in 10^6 bytes; None where the system does not
+            tell.
         mAP: that it found.
     """
 
@@ -71,84 +77,90 @@ class Measured:
     work: Work
     seconds: float
     product: float | None
-    peak_mb: float | None
+    classic: float | None
+    memory_mb: float | None
     mAP: float | None  # noqa: N815  # the field's spelling
-
-    @property
-    def all_queries(self) -> float:
-        """Seconds for all queries, at the pace of those that were taken."""
-        return self.seconds * self.size.queries / min(self.size.queries, self.work.queries or self.size.queries)
 
     @property
     def over_product(self) -> float | None:
         """Its time over that of the bare product."""
-        return None if self.product is None else self.all_queries / self.product
+        return None if self.product is None else _for_all(self.seconds, self.work, self.size) / self.product
+
+    @property
+    def speedup(self) -> float | None:
+        """Time of the classic way over its time."""
+        return None if self.classic is None else self.classic / _for_all(self.seconds, self.work, self.size)
 
 
-def measure(trial: Trial, device: str) -> list[Measured]:
-    """Time and memory of each work of a trial.
+def measure_alone(trial: Trial, device: str) -> list[Measured]:
+    """`measure` in a process of its own, where nothing that was done before is in memory.
 
     Raises:
-        ChildProcessError: the process was ended from outside, probably for lack of memory.
+        ChildProcessError: the process was ended from outside, by lack of memory for example.
     """
+    names = ", ".join(work.name for work in (*trial.works, *([trial.classic] if trial.classic else [])))
+    get_logger(__name__).info(f"measuring {names} at {trial.size}")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(_measure, trial, device, torch.get_num_threads()).result()
+            return pool.submit(_measure_with, torch.get_num_threads(), trial, device).result()
         except BrokenProcessPool as error:
-            what = ", ".join(work.name for work in trial.works)
             raise ChildProcessError(
-                f"the process that measured {what} at {trial.size} was ended, probably for lack of memory: "
-                f"leave this size out with --largest {trial.size.images - 1}."
+                f"the process that measured {names} at {trial.size} was ended from outside; "
+                f"if that was for lack of memory, leave this size out with --largest {trial.size.images - 1}."
             ) from error
 
 
-class _Watched:
-    """Calls `run`; remembers what it returned first and what memory it took then."""
-
-    def __init__(self, run: Callable[[], float | None], device: str) -> None:
-        self._run, self._device = run, device
-        self.peak: PeakMemory | None = None
-        self.result: float | None = None
-
-    def __call__(self) -> None:
-        if self.peak is not None:
-            self._run()
-            return
-        with PeakMemory(self._device) as self.peak:
-            self.result = self._run()
-
-
-def _measure(trial: Trial, device: str, threads: int) -> list[Measured]:
-    torch.set_num_threads(threads)
-    _compile(trial.works, device)
+def measure(trial: Trial, device: str) -> list[Measured]:
+    """Time and memory of the works of a trial and, behind them, of the classic way."""
+    works = [*trial.works, *([trial.classic] if trial.classic else [])]
+    few = draw(_FEW, device)
+    for work in works:
+        # So that compilers and libraries have done what they do once.
+        work.run(few)
     drawn = draw(trial.size, device)
-    first = drawn.features if trial.product == "all" else drawn.query
-    second = drawn.features if trial.product == "all" else drawn.gallery
-    watched = {work.name: _Watched(partial(work.run, drawn), device) for work in trial.works}
-    product = {_PRODUCT: partial(bare_product, first, second)} if trial.product else {}
-    runs: dict[str, Callable[[], object]] = {**product, **watched}
-    if trial.rounds:
-        seconds = alternate(runs, repeats=trial.rounds, device=device)
-    else:
-        seconds = {name: _seconds(run, device) for name, run in runs.items()}
+    watched = {work.name: _Watched(partial(work.run, drawn), device) for work in works}
+    seconds = _in_turn({**_product(trial, drawn), **watched}, trial.rounds, device)
+    classic = _for_all(seconds[trial.classic.name], trial.classic, trial.size) if trial.classic else None
     return [
-        Measured(
-            trial.size,
-            work,
-            seconds[work.name],
-            seconds.get(_PRODUCT),
-            peak.megabytes if (peak := watched[work.name].peak) else None,
-            watched[work.name].result,
-        )
-        for work in trial.works
+        Measured(trial.size, work, seconds[name], seconds.get(_PRODUCT), classic, found.memory_mb, found.result)
+        for work, (name, found) in zip(works, watched.items(), strict=True)
     ]
 
 
-def _compile(works: tuple[Work, ...], device: str) -> None:
-    """Does all of it once on a few images, so that compilers and libraries have done what they do once."""
-    few = draw(SetSize("few", "few", 40, 160, 10, 4, 16), device)
-    for work in works:
-        work.run(few)
+class _Watched:
+    """Calls a function; remembers what it returned first and how much memory it took then."""
+
+    def __init__(self, run: Callable[[], float | None], device: str) -> None:
+        self._run, self._device = run, device
+        self._called = False
+        self.memory_mb: float | None = None
+        self.result: float | None = None
+
+    def __call__(self) -> None:
+        if self._called:
+            self._run()
+            return
+        with PeakMemory(self._device) as peak:
+            self.result = self._run()
+        self._called, self.memory_mb = True, peak.megabytes
+
+
+def _measure_with(threads: int, trial: Trial, device: str) -> list[Measured]:
+    torch.set_num_threads(threads)
+    return measure(trial, device)
+
+
+def _product(trial: Trial, drawn: DrawnSet) -> dict[str, Callable[[], object]]:
+    if trial.product is None:
+        return {}
+    a, b = (drawn.query, drawn.gallery) if trial.product == "gallery" else (drawn.features, drawn.features)
+    return {_PRODUCT: partial(bare_product, a, b)}
+
+
+def _in_turn(runs: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
+    if rounds:
+        return alternate(runs, repeats=rounds, device=device)
+    return {name: _seconds(run, device) for name, run in runs.items()}
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:
@@ -157,3 +169,8 @@ def _seconds(run: Callable[[], object], device: str) -> float:
     run()
     synchronize(device)
     return time.perf_counter() - started
+
+
+def _for_all(seconds: float, work: Work, size: SetSize) -> float:
+    """Seconds for all queries, at the pace of those that were taken."""
+    return seconds * size.queries / min(size.queries, work.queries or size.queries)

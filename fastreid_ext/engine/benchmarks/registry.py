@@ -22,12 +22,14 @@ class Options:
         repeats: timed runs of each thing; medians are reported.
         batch_size: images.
         size: height and width in pixels.
+        largest: most images of a test set, queries and gallery; larger ones are left out.
     """
 
     device: str = "cpu"
     repeats: int = 3
     batch_size: int = 64
     size: tuple[int, int] = (256, 128)
+    largest: int | None = None
 
 
 @dataclass
