@@ -103,7 +103,8 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
         if "untrained" in figures:
             rows.append((f"{dataset} (untrained)", figures["untrained"]))
         rows.append((dataset, figures))
-        rows += [(f"{dataset} + {name.replace('+', ' + ').replace('aqe', 'AQE')}", more) for name, more in figures.get("with", {}).items()]
+        for name, row in figures.get("with", {}).items():
+            rows.append((f"{dataset} + {name.replace('+', ' + ').replace('aqe', 'AQE')}", row))
     items = (item for _, row in rows for item in row.items())
     names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
     table = [[label, *(row.get(name) for name in names)] for label, row in rows]
