@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from fastreid_ext.config.node import CfgNode, ConfigError
@@ -15,7 +16,7 @@ def check(cfg: CfgNode) -> None:
     Raises:
         ConfigError: lists every fault that was found.
     """
-    faults = [*_values(cfg), *_evaluation(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
+    faults = [*_values(cfg), *_datasets(cfg), *_evaluation(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
     if faults:
         raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
 
@@ -56,8 +57,14 @@ def _values(cfg: CfgNode) -> Iterator[str]:
     limit = {"reflect": min(size) - 1, "symmetric": min(size)}.get(pad.MODE)
     if pad.ENABLED and limit is not None and limit < pad.SIZE:
         yield f"INPUT.PADDING.SIZE is {pad.SIZE}; MODE {pad.MODE} needs at most {limit} for {size[0]}x{size[1]}"
+
+
+def _datasets(cfg: CfgNode) -> Iterator[str]:
     if not cfg.DATASETS.NAMES:
         yield "DATASETS.NAMES is empty: there is nothing to train on"
+    tests = list(cfg.DATASETS.TESTS)
+    for name in sorted({name for name in tests if tests.count(name) > 1}):
+        yield f"DATASETS.TESTS names {name} twice"
 
 
 def _evaluation(cfg: CfgNode) -> Iterator[str]:
@@ -70,7 +77,9 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
         yield f"TEST.BEST_METRIC is {test.BEST_METRIC!r}; choose one of {', '.join(metrics)}"
     if test.BEST_METRIC == "NMI" and not test.NMI.ENABLED:
         yield "TEST.BEST_METRIC is 'NMI', but TEST.NMI.ENABLED is off: turn it on"
-    if not test.RECALLS or min(test.RECALLS) < 1:
+    if test.NMI.ENABLED and test.EVALUATOR == "ReidEvaluator":
+        yield "TEST.NMI.ENABLED is on, but ReidEvaluator measures no NMI: take TEST.EVALUATOR RetrievalEvaluator"
+    if not test.RECALLS or not all(isinstance(k, int) and k >= 1 for k in test.RECALLS):
         yield f"TEST.RECALLS is {list(test.RECALLS)}; it takes numbers of images, each at least 1"
     for key, value in (
         ("TEST.AQE.QE_K", test.AQE.QE_K),
@@ -80,8 +89,8 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
     ):
         if value < 1:
             yield f"{key} is {value}; it must be at least 1"
-    if test.AQE.ALPHA < 0:
-        yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must not be negative"
+    if not 0 <= test.AQE.ALPHA < math.inf:
+        yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must be a number not below 0"
     if not 0 <= test.RERANK.LAMBDA <= 1:
         yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
 

@@ -20,7 +20,7 @@ from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_w
 from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError
-from fastreid_ext.evaluation.evaluator import Results, evaluate
+from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
 from fastreid_ext.modeling import build_model
 from fastreid_ext.solver import build_lr_scheduler, build_optimizer
 from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
@@ -90,6 +90,8 @@ class DefaultTrainer:
         """The hooks in the order in which they are called."""
         cfg, solver = self.cfg, self.cfg.SOLVER
         self.average = hooks.WeightAverage(self.model, solver.EMA.MOMENTUM) if solver.EMA.ENABLED else None
+        # A mistake in the options of an evaluation must not wait for the end of the training.
+        build_evaluator(cfg)
         self.eval_hook = hooks.EvalHook(
             self.test, cfg.TEST.EVAL_PERIOD, before_training=cfg.TEST.EVAL_UNTRAINED, swapped=self._averaged
         )

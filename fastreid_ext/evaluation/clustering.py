@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from fastreid_ext.evaluation.rank_inputs import Features, Ids, refuse_non_finite
 from fastreid_ext.functional.distances import Metric, check_metric, normalize
 from fastreid_ext.utils.env import require
 
-__all__ = ["nmi"]
+__all__ = ["nmi", "require_clustering"]
 
 _EXTRA = "cpu"
 
@@ -52,8 +54,25 @@ def nmi(
     clusters = number if clusters is None else clusters
     if not 2 <= clusters <= len(identities):
         raise ValueError(f"clusters must lie between 2 and the number of images, {len(identities)}; got {clusters}.")
-    score = require("sklearn.metrics", _EXTRA, "NMI").normalized_mutual_info_score
-    return float(score(identities, _kmeans(values, clusters, seed, iterations)))
+    return float(_score()(identities, _kmeans(values, clusters, seed, iterations)))
+
+
+def require_clustering() -> None:
+    """Imports what `nmi` needs.
+
+    Raises:
+        ImportError: faiss or scikit-learn is not installed.
+    """
+    _faiss()
+    _score()
+
+
+def _faiss() -> Any:
+    return require("faiss", _EXTRA, "k-means")
+
+
+def _score() -> Any:
+    return require("sklearn.metrics", _EXTRA, "NMI").normalized_mutual_info_score
 
 
 def _read(features: Features, pids: Ids, metric: Metric) -> tuple[Tensor, NDArray[np.int64]]:
@@ -84,7 +103,7 @@ def _kmeans(values: Tensor, clusters: int, seed: int, iterations: int) -> NDArra
         values: (N, D), float32.
         Result: (N,).
     """
-    faiss = require("faiss", _EXTRA, "k-means")
+    faiss = _faiss()
     points = np.ascontiguousarray(values.cpu().numpy())
     # By default faiss trains on 256 points a cluster at most, and warns below 39.
     kmeans = faiss.Kmeans(

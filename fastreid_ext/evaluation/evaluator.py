@@ -14,13 +14,21 @@ from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store import ImageStores
-from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR
+from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, Evaluator
 from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
 from fastreid_ext.evaluation.inference import extract_features
-from fastreid_ext.utils.dist import is_main_process
+from fastreid_ext.utils.dist import all_gather_objects, is_main_process
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Results", "UnreadableImagesError", "evaluate", "evaluate_features", "results_table"]
+__all__ = [
+    "EvaluationError",
+    "Results",
+    "UnreadableImagesError",
+    "build_evaluator",
+    "evaluate",
+    "evaluate_features",
+    "results_table",
+]
 
 _LISTED = 20
 _COPIES = 6
@@ -42,6 +50,19 @@ class UnreadableImagesError(Exception):
         )
 
 
+class EvaluationError(Exception):
+    """Some data sets could not be evaluated, others were.
+
+    Attributes:
+        results: of those that were.
+    """
+
+    def __init__(self, results: Results, errors: Mapping[str, Exception]) -> None:
+        self.results = results
+        listed = "\n  ".join(f"{dataset}: {error}" for dataset, error in errors.items())
+        super().__init__(f"{len(errors)} of {len(errors) + len(results)} data sets cannot be evaluated:\n  {listed}")
+
+
 def evaluate(
     cfg: CfgNode,
     model: nn.Module,
@@ -60,26 +81,43 @@ def evaluate(
         on_features: called on the main process with the features of each data set, before they are evaluated.
 
     Raises:
-        UnreadableImagesError: after all features are there, when some images could not be read and
+        UnreadableImagesError: after all features of a data set are there, when some images could not be read and
             `TEST.SKIP_UNREADABLE` is off.
+        ValueError: features cannot be evaluated.
+        EvaluationError: one of both happened to some data sets, not to all; after all of them.
+        OSError: on all ranks, when `on_features` raises it.
     """
     results: Results = {}
+    errors: dict[str, UnreadableImagesError | ValueError] = {}
     device = next(model.parameters()).device
+    evaluator = build_evaluator(cfg)
     stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
-        samples = test_samples(dataset)
-        loader = build_test_loader(cfg, samples, device=device, stores=stores, label=f"{type(dataset).__name__}-test")
-        extracted = extract_features(model, loader, flip=cfg.TEST.FLIP.ENABLED)
-        if extracted.unreadable and not cfg.TEST.SKIP_UNREADABLE:
-            raise UnreadableImagesError(extracted.unreadable)
-        feature_set = FeatureSet.of(dataset, samples, extracted)
-        if on_features is not None and is_main_process():
-            on_features(feature_set)
-        results |= evaluate_features(cfg, [feature_set], device=device)
-        if extracted.unreadable:
-            get_logger(__name__).warning(f"evaluated without {len(extracted.unreadable)} unreadable images")
-            results[dataset.spec]["unreadable"] = sorted(error.path for error in extracted.unreadable)
+        try:
+            feature_set, unreadable = _extract(cfg, model, dataset, stores, device)
+            _tell(on_features, feature_set)
+            results[dataset.spec] = evaluator(_where_they_fit(feature_set, device))
+        except (UnreadableImagesError, ValueError) as error:
+            errors[dataset.spec] = error
+            continue
+        if unreadable:
+            results[dataset.spec]["unreadable"] = unreadable
+    if errors and results:
+        raise EvaluationError(results, errors)
+    if errors:
+        raise next(iter(errors.values()))
     return results
+
+
+def build_evaluator(cfg: CfgNode) -> Evaluator:
+    """The evaluator that `TEST.EVALUATOR` names.
+
+    Raises:
+        RegistryError: there is none of that name.
+        ImportError: it needs a package that is not installed.
+    """
+    evaluator: Evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
+    return evaluator
 
 
 def evaluate_features(
@@ -92,7 +130,7 @@ def evaluate_features(
         feature_sets: features of each data set.
         device: where to, if they fit into its memory.
     """
-    evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
+    evaluator = build_evaluator(cfg)
     return {features.name: evaluator(_where_they_fit(features, torch.device(device))) for features in feature_sets}
 
 
@@ -109,6 +147,33 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
     table = [[label, *(row.get(name) for name in names)] for label, row in rows]
     return tabulate(table, headers=["data set", *names], floatfmt=".1f", tablefmt="github")
+
+
+def _extract(
+    cfg: CfgNode, model: nn.Module, dataset: ReIDDataset, stores: ImageStores, device: torch.device
+) -> tuple[FeatureSet, list[str]]:
+    """The features of a data set, and the images that it is evaluated without."""
+    samples = test_samples(dataset)
+    loader = build_test_loader(cfg, samples, device=device, stores=stores, label=f"{type(dataset).__name__}-test")
+    extracted = extract_features(model, loader, flip=cfg.TEST.FLIP.ENABLED)
+    if extracted.unreadable:
+        if not cfg.TEST.SKIP_UNREADABLE:
+            raise UnreadableImagesError(extracted.unreadable)
+        get_logger(__name__).warning(f"evaluating without {len(extracted.unreadable)} unreadable images")
+    return FeatureSet.of(dataset, samples, extracted), sorted(error.path for error in extracted.unreadable)
+
+
+def _tell(on_features: Callable[[FeatureSet], None] | None, feature_set: FeatureSet) -> None:
+    """Calls it on the main process; the other ranks learn of a full disk, too, instead of waiting for ever."""
+    failure = None
+    if on_features is not None and is_main_process():
+        try:
+            on_features(feature_set)
+        except OSError as error:
+            failure = str(error)
+    failures = [failure for failure in all_gather_objects(failure) if failure]
+    if failures:
+        raise OSError(failures[0])
 
 
 def _where_they_fit(features: FeatureSet, device: torch.device) -> FeatureSet:

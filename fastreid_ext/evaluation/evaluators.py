@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.data.protocol import Protocol
-from fastreid_ext.evaluation.clustering import nmi
+from fastreid_ext.evaluation.clustering import nmi, require_clustering
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.rank import RankMetrics, rank_metrics
 from fastreid_ext.evaluation.rankings import Ranking, Rankings
@@ -36,14 +36,24 @@ class Evaluator(ABC):
     Args:
         rankings: which rankings.
         roc: also measure verification: TPR at fixed FPR.
+
+    Attributes:
+        max_rank: how far the CMC goes that `figures` sees.
     """
 
+    max_rank = 50
+
+    @configurable
     def __init__(self, *, rankings: Rankings | None = None, roc: bool = False) -> None:
         self.rankings = rankings or Rankings()
         self.roc = roc
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {"rankings": Rankings.from_config(cfg), "roc": cfg.TEST.ROC.ENABLED}
+
     def __call__(self, features: FeatureSet) -> dict[str, Any]:
-        """Figures of the plain ranking; those of the others, where there are any, by name under "with".
+        """Figures of the plain ranking; those of the others, where there are any, by name under "with", with options.
 
         All processes of the run call it with the same features.
 
@@ -51,6 +61,12 @@ class Evaluator(ABC):
             ValueError: features are not finite, query or gallery is empty, or no query has a match.
         """
         features.check()
+        try:
+            return self._evaluate(features)
+        except ValueError as error:
+            raise ValueError(f"{features.name}: {error}") from error
+
+    def _evaluate(self, features: FeatureSet) -> dict[str, Any]:
         found: dict[str, list[dict[str, Any]]] = {}
         for trial in features.trials:
             for name, figures in self._figures_of(features, *trial):
@@ -58,7 +74,8 @@ class Evaluator(ABC):
         averages = {name: _average(trials) for name, trials in found.items()}
         plain = averages.pop("")
         protocol = {**features.protocol.describe(), "metric": self.rankings.metric}
-        with_ = {"with": averages} if averages else {}
+        others = {name: {**figures, "options": self.rankings.options(name)} for name, figures in averages.items()}
+        with_ = {"with": others} if others else {}
         return {**plain, "gallery": len(features.trials[0][1]), "protocol": protocol, **with_}
 
     def _figures_of(self, features: FeatureSet, query: Tensor, gallery: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -73,7 +90,7 @@ class Evaluator(ABC):
         q_pids, g_pids, q_camids, g_camids = labels
         inputs = (ranking.query_features, ranking.gallery_features, q_pids, g_pids, q_camids, g_camids)
         options: dict[str, Any] = {"distances": ranking.distances, "metric": self.rankings.metric, "protocol": protocol}
-        ranks = rank_metrics(*inputs, **options, max_rank=max(RANKS), shard=True)
+        ranks = rank_metrics(*inputs, **options, max_rank=self.max_rank, shard=True)
         figures = self.figures(ranks)
         if self.roc:
             curve = roc_curve(*inputs, **options, shard=True)
@@ -93,20 +110,7 @@ class Evaluator(ABC):
 
 @EVALUATORS.register(source="Zheng et al., ICCV 2015")
 class ReidEvaluator(Evaluator):
-    """CMC, mAP and mINP.
-
-    Args:
-        rankings: which rankings.
-        roc: also measure verification: TPR at fixed FPR.
-    """
-
-    @configurable
-    def __init__(self, *, rankings: Rankings | None = None, roc: bool = False) -> None:
-        super().__init__(rankings=rankings, roc=roc)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"rankings": Rankings.from_config(cfg), "roc": cfg.TEST.ROC.ENABLED}
+    """CMC, mAP and mINP."""
 
     def figures(self, ranks: RankMetrics) -> dict[str, float]:
         cmc = {f"Rank-{rank}": 100 * float(ranks.cmc[rank - 1]) for rank in RANKS}
@@ -137,19 +141,19 @@ class RetrievalEvaluator(Evaluator):
     ) -> None:
         super().__init__(rankings=rankings, roc=roc)
         self.recalls, self.clustering, self.seed = tuple(recalls), clustering, seed
+        self.max_rank = max(recalls)
+        if clustering:
+            require_clustering()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "rankings": Rankings.from_config(cfg),
-            "roc": cfg.TEST.ROC.ENABLED,
-            "recalls": cfg.TEST.RECALLS,
-            "clustering": cfg.TEST.NMI.ENABLED,
-        }
+        own = {"recalls": cfg.TEST.RECALLS, "clustering": cfg.TEST.NMI.ENABLED}
+        return {**super().from_config(cfg), **own}
 
     def figures(self, ranks: RankMetrics) -> dict[str, float]:
         metrics = RetrievalMetrics.of(ranks, self.recalls)
-        recalls = {f"Recall@{k}": 100 * recall for k, recall in metrics.recall.items()}
+        # Of the CMC, which is that of the single gallery shots where the protocol says so.
+        recalls = {f"Recall@{k}": 100 * float(ranks.cmc[k - 1]) for k in self.recalls}
         others = {"MAP@R": 100 * metrics.map_at_r, "R-precision": 100 * metrics.r_precision, "mAP": 100 * ranks.mAP}
         return {**recalls, **others}
 

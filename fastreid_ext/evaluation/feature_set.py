@@ -12,6 +12,8 @@ from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.evaluation.inference import Features
+from fastreid_ext.functional.distances import SHORTEST_DIRECTION
+from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["FeatureSet", "test_samples"]
 
@@ -73,7 +75,8 @@ class FeatureSet:
         """Refuses what cannot be evaluated.
 
         Raises:
-            ValueError: features are NaN or infinite (how many, and of which images), or query or gallery is empty.
+            ValueError: features are NaN or infinite (how many, and of which images), query or gallery is empty, or
+                images would find themselves.
         """
         for query, gallery in self.trials:
             if not len(query) or not len(gallery):
@@ -81,11 +84,30 @@ class FeatureSet:
                     f"{self.name} has {len(query)} readable query and {len(gallery)} readable gallery images: "
                     f"nothing to evaluate"
                 )
+            both = int(torch.isin(query, gallery).sum())
+            if both and not (self.protocol.camera_rule or self.protocol.query_is_gallery):
+                raise ValueError(
+                    f"{self.name}: {both} images are query and gallery and would find themselves: take them out of "
+                    f"one, or turn the camera rule on; a set that is its own gallery needs protocol query_is_gallery."
+                )
         bad = (~self.values.abs().amax(1).isfinite()).nonzero().flatten().tolist()
         if bad:
             named = [self.paths[i] if self.paths else f"image {i}" for i in bad[:_NAMED]]
             listed = ", ".join(named) + ", ..." * (len(bad) > _NAMED)
             raise ValueError(f"{self.name}: the features of {len(bad)} images hold NaN or Inf: {listed}")
+        self._warn_of_collapse()
+
+    def _warn_of_collapse(self) -> None:
+        lengths = torch.linalg.vector_norm(self.values, dim=1)
+        short = int((lengths <= SHORTEST_DIRECTION).sum())
+        if short:
+            get_logger(__name__).warning(
+                f"{self.name}: the features of {short} images have length 0, thus no direction"
+            )
+        if len(self.values) > 1 and torch.equal(self.values.amax(0), self.values.amin(0)):
+            get_logger(__name__).warning(
+                f"{self.name}: the features of all images are equal: the ranking means nothing"
+            )
 
 
 def test_samples(dataset: ReIDDataset) -> list[Sample]:

@@ -71,7 +71,11 @@ def nearest_neighbours(features: Tensor, k: int, *, metric: Metric = "cosine", s
     rows = DistanceRows(features, features, metric)
     search = _search_by_tiles if features.device.type == "cpu" else _search_by_rows
     if shard and get_world_size() > 1:
-        found = each_rank_its_rows(lambda own: search(rows, k, own), number)
+        # Whole tiles, those that one process has: rounding differs from tile to tile.
+        tiles = (number + _TILE - 1) // _TILE
+        found = each_rank_its_rows(
+            lambda own: search(rows, k, slice(own.start * _TILE, min(own.stop * _TILE, number))), tiles
+        )
         distances, indices, farthest = (part.to(features.device) for part in found)
     else:
         distances, indices, farthest = search(rows, k, slice(0, number))
@@ -88,15 +92,21 @@ def _search_by_tiles(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, 
     locks = [threading.Lock() for _ in range(0, number, _TILE)]
     buffers = threading.local()
 
-    def offer(strip: tuple[slice, list[slice]]) -> None:
-        rows, parts = strip
+    def compute(scaled: Tensor, rows: slice, columns: slice) -> Tensor:
         if not hasattr(buffers, "tile"):
             buffers.tile = torch.empty(_TILE * _TILE, dtype=distances.dtype)
+        shape = len(scaled), columns.stop - columns.start
+        return matrix.tile(scaled, rows, columns, buffers.tile[: math.prod(shape)].view(shape)).clamp_min_(0)
+
+    def offer(strip: tuple[slice, list[slice]]) -> None:
+        rows, parts = strip
         scaled = matrix.scaled(rows)
         for columns in parts:
-            shape = len(scaled), columns.stop - columns.start
-            out = buffers.tile[: math.prod(shape)].view(shape)
-            tile = matrix.tile(scaled, rows, columns, out).clamp_min_(0)
+            if columns.start < rows.start:
+                # As in the half of the matrix that one process computes.
+                tile = compute(matrix.scaled(columns), columns, rows).T.contiguous()
+            else:
+                tile = compute(scaled, rows, columns)
             _put_own_first(tile, rows, columns)
             both = mirrored and rows != columns
             with locks[rows.start // _TILE], locks[columns.start // _TILE] if both else nullcontext():

@@ -50,8 +50,8 @@ def average_query_expansion(
     features = widen(query if gallery_features is None else torch.cat([query, gallery]))
     if not 1 <= k <= len(features):
         raise ValueError(f"k must be between 1 and the number of images, {len(features)}; got {k}.")
-    if alpha < 0 or times < 1:
-        raise ValueError(f"alpha must not be negative, and times at least 1; got {alpha} and {times}.")
+    if not 0 <= alpha < torch.inf or times < 1:
+        raise ValueError(f"alpha must be a number not below 0, and times at least 1; got {alpha} and {times}.")
     for _ in range(times):
         nearest = nearest_neighbours(features, k, shard=shard)
         weights = (1 - nearest.distances).clamp_min(0) ** alpha / k

@@ -75,6 +75,11 @@ class Rankings:
         if self.reranking is not None and expanded is not None:
             yield "aqe+rerank", self._reranked(*expanded, same)
 
+    def options(self, name: str) -> dict[str, Any]:
+        """The arguments behind a ranking, for results.json."""
+        used = {"aqe": self.expansion, "rerank": self.reranking}
+        return {part: dict(used[part] or {}) for part in name.split("+")}
+
     def _reranked(self, query: Tensor, gallery: Tensor, same: bool) -> Ranking:
         options = {} if self.reranking is None else self.reranking
         distances = reranked_distances(query, None if same else gallery, metric=self.metric, **options, shard=True)

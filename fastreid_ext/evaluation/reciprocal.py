@@ -49,7 +49,7 @@ class ReciprocalRule:
             raise ValueError(f"unknown variant '{self.variant}': choose one of {', '.join(get_args(RerankVariant))}.")
         others = min(gallery, images - 1)
         if not 1 <= self.k1 <= others:
-            raise ValueError(f"k1 must be between 1 and the number of other images, {others}; got {self.k1}.")
+            raise ValueError(f"k1 must be between 1 and the {others} images of the gallery; got {self.k1}.")
         if not 1 <= self.k2 <= images:
             raise ValueError(f"k2 must be between 1 and the number of images, {images}; got {self.k2}.")
 

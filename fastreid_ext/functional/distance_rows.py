@@ -33,7 +33,7 @@ class DistanceRows:
         A slice [start:stop]: (stop - start, G), a new tensor that the caller may write to.
 
     Raises:
-        ValueError: the metric is unknown.
+        ValueError: the metric is unknown, or features are too large for it.
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor, metric: Metric = "cosine") -> None:
@@ -45,6 +45,8 @@ class DistanceRows:
         of_gallery = self._measured(self.gallery, measure)
         of_queries = of_gallery if gallery is queries else self._measured(self.queries, measure)
         if metric == "cosine":
+            if not (of_gallery.isfinite().all() and of_queries.isfinite().all()):
+                raise ValueError("features are so large that their lengths overflow: scale them down.")
             self._factors = -direction_divisors(of_queries).reciprocal()
             self._of_gallery = direction_divisors(of_gallery).reciprocal()
             self.largest = 2.0

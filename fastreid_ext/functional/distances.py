@@ -12,6 +12,7 @@ from torch import Tensor
 from fastreid_ext.functional.precision import wide_type, widen
 
 __all__ = [
+    "SHORTEST_DIRECTION",
     "Metric",
     "check_metric",
     "cosine_distance",
@@ -24,7 +25,8 @@ __all__ = [
 
 Metric = Literal["cosine", "euclidean"]
 
-_SHORTEST = 1e-12
+SHORTEST_DIRECTION = 1e-12
+"""Length up to which a row has no direction."""
 
 
 def check_metric(metric: str) -> None:
@@ -59,7 +61,7 @@ def direction_divisors(lengths: Tensor) -> Tensor:
         lengths: any.
         Result: that of `lengths`.
     """
-    return torch.where(lengths > _SHORTEST, lengths, 1)
+    return torch.where(lengths > SHORTEST_DIRECTION, lengths, 1)
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:

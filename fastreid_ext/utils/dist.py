@@ -150,7 +150,7 @@ def each_rank_its_rows(compute: Callable[[slice], tuple[Tensor, ...]], number: i
     try:
         start, stop = number * rank // ranks, number * (rank + 1) // ranks
         # A rank without rows tells the others nothing, but in tensors of the same kind.
-        own = compute(slice(start, stop)) if stop > start else tuple(rows[:0] for rows in compute(slice(1)))
+        own = compute(slice(start, stop)) if stop > start else tuple(rows[:0] for rows in compute(slice(0, 1)))
     except ValueError as raised:
         error = str(raised)
     errors = [error for error in all_gather_objects(error) if error]

@@ -14,9 +14,10 @@ from fastreid_ext.data.datasets import MarketLayout, ReIDDataset
 from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.data.trials import vehicleid_trial
-from fastreid_ext.evaluation import rank_metrics
-from fastreid_ext.evaluation.evaluator import UnreadableImagesError, evaluate, results_table
+from fastreid_ext.evaluation import FeatureSet, rank_metrics
+from fastreid_ext.evaluation.evaluator import EvaluationError, UnreadableImagesError, evaluate, results_table
 from fastreid_ext.evaluation.inference import eval_mode, extract_features
+from fastreid_ext.registry import RegistryError
 
 
 class Model(nn.Module):
@@ -153,6 +154,38 @@ def test_unreadable_images_fail_at_the_end_or_are_left_out(cfg: CfgNode, dataset
         Path(sample.path).write_bytes(b"")
     with pytest.raises(ValueError, match="has 0 readable query"):
         evaluate(cfg, Model(), [dataset])
+
+
+def test_what_one_set_lacks_does_not_cost_the_others(cfg: CfgNode, dataset: MarketLayout) -> None:
+    small = ReIDDataset()
+    small.spec = "Small"
+    small.query, small.gallery = dataset.query[:2], dataset.gallery[:4]
+    cfg = changed(cfg, "TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 8)
+    expected = evaluate(cfg, Model(), [dataset])
+    for order in ([small, dataset], [dataset, small]):
+        with pytest.raises(EvaluationError, match=r"1 of 2 data sets cannot be evaluated:\n  Small: .*k1") as caught:
+            evaluate(cfg, Model(), order)
+        assert caught.value.results == expected
+    with pytest.raises(ValueError, match="k1 must be between 1 and the 4 images of the gallery"):
+        evaluate(cfg, Model(), [small])
+
+
+def test_features_are_told_before_they_are_evaluated(cfg: CfgNode, dataset: MarketLayout) -> None:
+    told: list[FeatureSet] = []
+    evaluate(cfg, Model(), [dataset], on_features=told.append)
+    assert [features.name for features in told] == [dataset.spec]
+    assert len(told[0].values) == len(dataset.query) + len(dataset.gallery)
+
+    def fail(features: FeatureSet) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        evaluate(cfg, Model(), [dataset], on_features=fail)
+
+
+def test_an_unknown_evaluator_fails_before_the_features_are_made(cfg: CfgNode, dataset: MarketLayout) -> None:
+    with pytest.raises(RegistryError, match="Did you mean"):
+        evaluate(changed(cfg, "TEST.EVALUATOR", "RetrievalEvalutor"), nn.Linear(1, 1), [dataset])
 
 
 def test_table_has_the_untrained_score_above(cfg: CfgNode, dataset: MarketLayout) -> None:

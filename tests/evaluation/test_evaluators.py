@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -162,6 +163,45 @@ def test_an_empty_side_is_refused() -> None:
         figures(feature_set(trials=[(empty, torch.arange(30, 120))]))
     with pytest.raises(ValueError, match="30 readable query and 0 readable gallery images"):
         figures(feature_set(trials=[(torch.arange(30), empty)]))
+
+
+def test_images_that_would_find_themselves_are_refused() -> None:
+    overlapping = [(torch.arange(30), torch.arange(28, 120))]
+    with pytest.raises(ValueError, match="Set: 2 images are query and gallery and would find themselves"):
+        figures(feature_set(trials=overlapping, protocol=Protocol(camera_rule=False)))
+    assert figures(feature_set(trials=overlapping))["queries"] == 30
+
+
+def test_collapsed_features_are_warned_of(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("fastreid_ext"), "propagate", True)
+    values = feature_set().values
+    values[:7] = 0
+    figures(feature_set(values=values))
+    assert "Set: the features of 7 images have length 0, thus no direction" in caplog.text
+    figures(feature_set(values=torch.ones(120, 4)))
+    assert "the features of all images are equal" in caplog.text
+    with pytest.raises(ValueError, match="Set: features are so large that their lengths overflow"):
+        figures(feature_set(values=feature_set().values * 1e30))
+
+
+def test_recalls_are_those_of_single_gallery_shots_where_the_protocol_says_so() -> None:
+    features = feature_set(protocol=Protocol(single_gallery_shot=20))
+    reid, retrieval = (
+        figures(features),
+        figures(features, "TEST.EVALUATOR", "RetrievalEvaluator", "TEST.RECALLS", [1, 5]),
+    )
+    assert [retrieval["Recall@1"], retrieval["Recall@5"]] == pytest.approx([reid["Rank-1"], reid["Rank-5"]])
+    assert reid["Rank-1"] != pytest.approx(figures(feature_set())["Rank-1"])
+
+
+def test_each_ranking_says_its_options_and_errors_their_set() -> None:
+    rows = figures(feature_set(), *ALL)["with"]
+    reranking = {"k1": 8, "k2": 6, "lambda_value": 0.3, "variant": "paper"}
+    expansion = {"k": 5, "alpha": 3.0, "times": 1}
+    assert rows["rerank"]["options"] == {"rerank": reranking}
+    assert rows["aqe+rerank"]["options"] == {"aqe": expansion, "rerank": reranking}
+    with pytest.raises(ValueError, match="Set: k1 must be between 1 and the 90 images of the gallery; got 91"):
+        figures(feature_set(), "TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 91)
 
 
 def test_names_are_registered() -> None:

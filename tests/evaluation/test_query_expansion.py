@@ -68,7 +68,7 @@ def test_refuses() -> None:
     features = draw(30)
     with pytest.raises(ValueError, match="k must be between 1 and the number of images, 30; got 31"):
         average_query_expansion(features[:8], features[8:], k=31)
-    with pytest.raises(ValueError, match="alpha must not be negative, and times at least 1; got -1 and 1"):
+    with pytest.raises(ValueError, match="alpha must be a number not below 0, and times at least 1; got -1 and 1"):
         average_query_expansion(features[:8], features[8:], alpha=-1)
     with pytest.raises(ValueError, match="and times at least 1; got"):
         average_query_expansion(features[:8], features[8:], times=0)

@@ -196,8 +196,8 @@ def test_finds_more_in_clusters_than_distances_do() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k1": 0}, "k1 must be between 1 and the number of other images, 20; got 0"),
-        ({"k1": 21}, "k1 must be between 1 and the number of other images, 20; got 21"),
+        ({"k1": 0}, "k1 must be between 1 and the 20 images of the gallery; got 0"),
+        ({"k1": 21}, "k1 must be between 1 and the 20 images of the gallery; got 21"),
         ({"k2": 0}, "k2 must be between 1 and the number of images, 30; got 0"),
         ({"k2": 31}, "k2 must be between"),
         ({"lambda_value": 1.2}, "lambda_value must be between 0 and 1; got 1.2"),

@@ -15,7 +15,7 @@ from fastreid_ext.data.samplers import SamplerError
 from fastreid_ext.engine.checkpoint import CheckpointError
 from fastreid_ext.engine.hooks import TrainingInterrupted
 from fastreid_ext.engine.train_loop import NonFiniteLossError
-from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.evaluation.evaluator import EvaluationError, UnreadableImagesError
 from fastreid_ext.evaluation.feature_files import FeatureFileError
 from fastreid_ext.modeling.backbones import PretrainedError
 from fastreid_ext.registry import RegistryError
@@ -29,6 +29,7 @@ _FOR_USERS = (
     CheckpointError,
     ConfigError,
     DatasetError,
+    EvaluationError,
     FeatureFileError,
     ImportError,
     NonFiniteLossError,

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastreid_ext.engine.hooks.base import Hook
-from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.evaluation.evaluator import EvaluationError, UnreadableImagesError
+from fastreid_ext.registry import RegistryError
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["EvalHook"]
@@ -64,11 +65,17 @@ class EvalHook(Hook):
         self.error = None
         try:
             return self.evaluate()
-        except (UnreadableImagesError, ValueError) as error:
-            goes_on = ", training goes on" if self.trainer.iteration < self.trainer.max_iterations else ""
-            get_logger(__name__).error(f"evaluation failed{goes_on}: {error}")
-            self.error = error
+        except EvaluationError as error:
+            self._report(error)
+            return error.results
+        except (UnreadableImagesError, ValueError, OSError, ImportError, RegistryError) as error:
+            self._report(error)
             return {}
+
+    def _report(self, error: Exception) -> None:
+        goes_on = ", training goes on" if self.trainer.iteration < self.trainer.max_iterations else ""
+        get_logger(__name__).error(f"evaluation failed{goes_on}: {error}")
+        self.error = error
 
     def _record(self, epoch: int) -> None:
         for dataset, metrics in self.results.items():
