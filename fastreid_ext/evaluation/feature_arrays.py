@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -26,8 +27,15 @@ UNKNOWN_CAMERA = -1
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_NAMES = ("features", "pids", "camids", "paths", "is_query", "is_gallery", "query", "gallery")
-_NUMBERED = re.compile(r"(query|gallery)_(\d+)")
+_LABELS = ("pids", "camids")
+_NAMES = ("features", *_LABELS, "paths", "is_query", "is_gallery", "query", "gallery")
+_NUMBERED = re.compile(r"(query|gallery)_(0|[1-9]\d*)", re.ASCII)
+_FORMS = {
+    "query_0, gallery_0": _NUMBERED,
+    "query, gallery": re.compile("query|gallery"),
+    "is_query, is_gallery": re.compile("is_(query|gallery)"),
+}
+_NEAR = 0.7
 _LISTED = 5
 
 
@@ -68,11 +76,12 @@ def feature_set_of(arrays: Arrays, info: str, name: str) -> FeatureSet:
         name: of the set, where `info` names none.
 
     Raises:
-        FeatureFileError: an array is missing, or of another kind, shape or length than it must be; indices are out of
-            range; features are NaN or infinite; `info` is of a newer version.
+        FeatureFileError: an array is missing, or of another kind, shape or length than it must be, or has almost the
+            name of labels or a split that are not there; indices are out of range; features are NaN or infinite; `info`
+            is of a newer version.
     """
     given = _read_info(info)
-    _warn_of_unknown(arrays)
+    _look_at_unknown(arrays)
     values = _read_features(arrays)
     paths = _read_paths(arrays, len(values))
     _refuse_non_finite(values, paths)
@@ -80,11 +89,9 @@ def feature_set_of(arrays: Arrays, info: str, name: str) -> FeatureSet:
     has_cameras = "camids" in arrays
     camids = _read_integers(arrays, "camids", len(values)) if has_cameras else torch.full_like(pids, UNKNOWN_CAMERA)
     trials = _read_trials(arrays, len(values))
-    protocol = _read_protocol(given, trials, has_cameras and _has_split(arrays))
+    protocol = _read_protocol(given, trials, has_cameras and bool(_split_forms(arrays)))
     if protocol.camera_rule and not has_cameras:
         raise FeatureFileError("info turns the camera rule on, but there is no array camids.")
-    if not (given.get("protocol") or protocol.camera_rule or protocol.query_is_gallery):
-        _refuse_own_matches(trials, len(values))
     return FeatureSet(str(given.get("name", name)), values, pids, camids, trials, protocol, paths)
 
 
@@ -100,7 +107,9 @@ def _read_info(info: str) -> dict[str, Any]:
     if not isinstance(given, dict) or not isinstance(given.get("protocol", {}), dict):
         raise FeatureFileError(f"info must be a JSON object with name and protocol, an object too; got {info[:80]}.")
     version = given.get("version", VERSION)
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int:
+        raise FeatureFileError(f"info: version must be a whole number, such as {VERSION}; got {version!r}.")
+    if version > VERSION:
         raise FeatureFileError(
             f"a newer fastreid_ext wrote it (format {version}; this one reads up to {VERSION}): update fastreid_ext."
         )
@@ -116,18 +125,38 @@ def _read_protocol(info: Mapping[str, Any], trials: list[tuple[Tensor, Tensor]],
         if type(value) is not known.get(rule):
             expected = f"takes {known[rule].__name__}" if rule in known else f"is none of {', '.join(known)}"
             raise FeatureFileError(f"info: the protocol's {rule} {expected}; got {value!r}.")
+    if rules["query_is_gallery"] and not own:
+        raise FeatureFileError(
+            "info turns query_is_gallery on, but query and gallery are not the same list: make them the same, leave "
+            "the split out, or turn query_is_gallery off."
+        )
     try:
         return Protocol(**rules)
     except ValueError as error:
         raise FeatureFileError(f"info: {error}") from error
 
 
-def _warn_of_unknown(arrays: Arrays) -> None:
+def _look_at_unknown(arrays: Arrays) -> None:
+    """Refuses what may be a misspelt split or label, without which another protocol would hold; warns of the others."""
     for name in arrays:
-        if name not in _NAMES and not _NUMBERED.fullmatch(name):
-            matches = close_matches(name, _NAMES)
-            hint = f" (did you mean {' or '.join(matches)}?)" if matches else ""
-            get_logger(__name__).warning(f"array {name!r} means nothing here and is passed over{hint}")
+        if name in _NAMES or _NUMBERED.fullmatch(name):
+            continue
+        near = difflib.get_close_matches(name.casefold(), _absent_names(arrays, name), cutoff=_NEAR)
+        if near:
+            raise FeatureFileError(
+                f"array {name!r} means nothing here; did you mean {' or '.join(near)}? Rename it, or leave it out."
+            )
+        matches = close_matches(name, _NAMES)
+        hint = f" (did you mean {' or '.join(matches)}?)" if matches else ""
+        get_logger(__name__).warning(f"array {name!r} means nothing here and is passed over{hint}")
+
+
+def _absent_names(arrays: Arrays, name: str) -> list[str]:
+    """The labels and the arrays of the split, in the form that is used if there is one, that `name` may stand for."""
+    number = name[len(name.rstrip("0123456789")) :].lstrip("0") or "0"
+    forms = _split_forms(arrays) or list(_FORMS)
+    split = [part.replace("0", number) for form in forms for part in form.split(", ")]
+    return [known for known in (*_LABELS, *split) if known not in arrays]
 
 
 def _array(arrays: Arrays, name: str) -> NDArray[Any]:
@@ -152,6 +181,8 @@ def _read_integers(arrays: Arrays, name: str, images: int) -> Tensor:
         names = array.dtype.kind in "US"
         hint = f"; numbers for names: numpy.unique({name}, return_inverse=True)[1]" if names else ""
         raise FeatureFileError(f"{name} must be {images} integers, one an image of features; {_got(array)}{hint}.")
+    if array.max() > np.iinfo(np.int64).max:
+        raise FeatureFileError(f"{name} must fit into 64 bits with a sign; the largest is {array.max()}.")
     return torch.from_numpy(array.astype(np.int64))
 
 
@@ -161,7 +192,10 @@ def _read_paths(arrays: Arrays, images: int) -> list[str]:
     array = arrays["paths"]
     if array.shape != (images,) or array.dtype.kind not in "US":
         raise FeatureFileError(f"paths must be {images} strings, one an image of features; {_got(array)}.")
-    texts: list[str] = (np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array).tolist()
+    try:
+        texts: list[str] = (np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array).tolist()
+    except UnicodeDecodeError as error:
+        raise FeatureFileError(f"paths must be strings, or bytes in UTF-8: {error}.") from error
     return texts
 
 
@@ -175,24 +209,21 @@ def _refuse_non_finite(values: Tensor, paths: list[str]) -> None:
         )
 
 
-def _has_split(arrays: Arrays) -> bool:
-    return any(_NUMBERED.fullmatch(name) or name in ("query", "gallery", "is_query", "is_gallery") for name in arrays)
+def _split_forms(arrays: Arrays) -> list[str]:
+    """The forms in which the split is given; none where there is none."""
+    return [form for form, pattern in _FORMS.items() if any(pattern.fullmatch(name) for name in arrays)]
 
 
 def _read_trials(arrays: Arrays, images: int) -> list[tuple[Tensor, Tensor]]:
-    numbers = [int(match[2]) for name in arrays if (match := _NUMBERED.fullmatch(name))]
-    forms = {
-        "query_0, gallery_0": bool(numbers),
-        "query, gallery": "query" in arrays or "gallery" in arrays,
-        "is_query, is_gallery": "is_query" in arrays or "is_gallery" in arrays,
-    }
-    given = [form for form, present in forms.items() if present]
+    given = _split_forms(arrays)
+    # Of n different numbers one below n is missing, and told, unless they are 0 to n - 1.
+    numbers = {match[2] for name in arrays if (match := _NUMBERED.fullmatch(name))}
     if len(given) > 1:
         raise FeatureFileError(f"the split is given more than once, as {' and as '.join(given)}: keep one.")
     if not given:
         return [(torch.arange(images), torch.arange(images))]
     if numbers:
-        pairs = [(f"query_{number}", f"gallery_{number}") for number in range(max(numbers) + 1)]
+        pairs = [(f"query_{number}", f"gallery_{number}") for number in range(len(numbers))]
         trials = [(_read_indices(arrays, q, images), _read_indices(arrays, g, images)) for q, g in pairs]
     else:
         trials = [_read_pair(arrays, images, "is_" if "is_" in given[0] else "")]
@@ -231,19 +262,6 @@ def _read_indices(arrays: Arrays, name: str, images: int) -> Tensor:
             f"there are {images} images, 0 to {images - 1}."
         )
     return torch.from_numpy(array.astype(np.int64))
-
-
-def _refuse_own_matches(trials: list[tuple[Tensor, Tensor]], images: int) -> None:
-    """An image that is query and gallery, and is not junk for itself, would be its own first match."""
-    for query, gallery in trials:
-        both = int(
-            (torch.bincount(query, minlength=images).bool() & torch.bincount(gallery, minlength=images).bool()).sum()
-        )
-        if both:
-            raise FeatureFileError(
-                f"{both} images are query and gallery at once and would find themselves: take them out of one, make "
-                "both the same list (an image is then passed over for itself), or add camids."
-            )
 
 
 def _got(array: NDArray[Any]) -> str:

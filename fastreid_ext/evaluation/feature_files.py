@@ -26,10 +26,18 @@ from fastreid_ext.utils.env import require
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["SUFFIXES", "FeatureFileError", "check_format", "join", "load_features", "save_features"]
+__all__ = [
+    "SUFFIXES",
+    "FeatureFileError",
+    "check_format",
+    "has_suffix",
+    "join",
+    "load_features",
+    "save_features",
+]
 
 SUFFIXES = (".npz", ".safetensors")
-"""Endings of the names of feature files."""
+"""Endings of the names of feature files, in lower or upper case."""
 
 Contents = tuple[dict[str, NDArray[Any]], str]
 
@@ -51,7 +59,7 @@ def save_features(path: str | os.PathLike[str], feature_set: FeatureSet) -> None
         OSError: it could not be written.
     """
     check_format(path)
-    write = _write_npz if Path(path).suffix == ".npz" else _write_safetensors
+    write = _write_npz if has_suffix(path, ".npz") else _write_safetensors
     try:
         write(Path(path), arrays_of(feature_set), info_of(feature_set))
     except OSError as error:
@@ -72,10 +80,15 @@ def load_features(path: str | os.PathLike[str]) -> FeatureSet:
     if not path.is_file():
         raise FeatureFileError(f"no feature file {path.absolute()}")
     try:
-        arrays, info = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+        arrays, info = _read_npz(path) if has_suffix(path, ".npz") else _read_safetensors(path)
         return feature_set_of(arrays, info, path.stem)
     except FeatureFileError as error:
         raise FeatureFileError(f"{path}: {error}") from error
+
+
+def has_suffix(path: str | os.PathLike[str], *suffixes: str) -> bool:
+    """Whether a path ends in one of these, of `SUFFIXES` unless given, in lower or upper case."""
+    return Path(path).suffix.lower() in (suffixes or SUFFIXES)
 
 
 def check_format(path: str | os.PathLike[str]) -> None:
@@ -85,20 +98,23 @@ def check_format(path: str | os.PathLike[str]) -> None:
         FeatureFileError: another suffix than those of `SUFFIXES`.
         ImportError: the package for this format is not installed.
     """
-    suffix = Path(path).suffix
-    if suffix not in SUFFIXES:
+    if not has_suffix(path):
         raise FeatureFileError(f"{path}: the name of a feature file ends in {' or '.join(SUFFIXES)}")
-    if suffix == ".safetensors":
+    if has_suffix(path, ".safetensors"):
         _safetensors()
 
 
-def join(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
+def join(query: FeatureSet, gallery: FeatureSet, *, camera_rule: bool | None = None) -> FeatureSet:
     """One feature set of the queries of one and the gallery of another, as when they are in separate files.
 
-    The camera rule is on where both know their cameras, and these are more than one.
+    Args:
+        query: of whose trial the queries are taken.
+        gallery: of whose trial the gallery is taken.
+        camera_rule: of the set; None: on where both know their cameras, and these are more than one.
 
     Raises:
-        FeatureFileError: their features are of different width, or one is split into several trials.
+        FeatureFileError: their features are of different width, or one is split into several trials, or they are the
+            same images, which would find themselves.
     """
     for each in (query, gallery):
         if len(each.trials) != 1:
@@ -109,19 +125,30 @@ def join(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
             f"{gallery.values.shape[1]}: they are not of one model."
         )
     camids = torch.cat((query.camids, gallery.camids))
-    known = [bool((each.camids != UNKNOWN_CAMERA).any()) for each in (query, gallery)]
-    if known[0] != known[1]:
-        lacking = gallery.name if known[0] else query.name
-        get_logger(__name__).warning(f"{lacking} has no camids: no camera rule")
+    if camera_rule is None:
+        camera_rule = _know_cameras(query, gallery) and bool((camids != camids[0]).any())
+    if not camera_rule and torch.equal(query.values, gallery.values):
+        raise FeatureFileError(
+            f"query and gallery have the same features, of {query.name} and {gallery.name}: without the camera rule "
+            "every image would find itself. Give one file alone: an image is then passed over for itself."
+        )
     return FeatureSet(
         query.name if query.name == gallery.name else f"{query.name} in {gallery.name}",
         torch.cat((query.values, gallery.values)),
         torch.cat((query.pids, gallery.pids)),
         camids,
         [(query.trials[0][0], gallery.trials[0][1] + len(query.values))],
-        Protocol(camera_rule=all(known) and bool((camids != camids[0]).any())),
+        Protocol(camera_rule=camera_rule),
         [*query.paths, *gallery.paths] if query.paths and gallery.paths else [],
     )
+
+
+def _know_cameras(query: FeatureSet, gallery: FeatureSet) -> bool:
+    known = [bool((each.camids != UNKNOWN_CAMERA).any()) for each in (query, gallery)]
+    if known[0] != known[1]:
+        lacking = gallery.name if known[0] else query.name
+        get_logger(__name__).warning(f"{lacking} has no camids: no camera rule")
+    return all(known)
 
 
 def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], info: str) -> None:
@@ -189,6 +216,8 @@ def _read_safetensors(path: Path) -> Contents:
 def _read_text(encoded: NDArray[Any]) -> NDArray[Any]:
     try:
         texts = json.loads(encoded.tobytes())
-        return np.array(texts, dtype=np.str_)
     except ValueError as error:
         raise FeatureFileError(f"paths must be the bytes (uint8) of a JSON list of strings: {error}") from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise FeatureFileError(f"paths must be a JSON list of strings; got {str(texts)[:80]}.")
+    return np.array(texts, dtype=np.str_)

@@ -89,12 +89,31 @@ def test_camera_rule_can_be_switched_off(tmp_path: Path, make_files: MakeFiles, 
     assert not build_dataset("ImageList:mine/list.csv,camera_rule=False", str(tmp_path)).protocol.camera_rule
 
 
+@pytest.mark.parametrize("cameras", [False, True])
+def test_query_and_gallery_of_the_same_images(
+    cameras: bool, tmp_path: Path, make_files: MakeFiles, write_lines: WriteLines
+) -> None:
+    make_files(FILES)
+    images = [f"{name}.jpg,{pid}" + f",{pid}" * cameras for name, pid in (("a", 1), ("b", 1), ("c", 2))]
+    # In another order, too: query i is gallery image i.
+    rows = [f"{image},query" for image in images] + [f"{image},gallery" for image in reversed(images)]
+    write_lines("mine/list.csv", ["path,pid," + "camid," * cameras + "split", *rows])
+    off = build_dataset("ImageList:mine/list.csv,camera_rule=False", str(tmp_path))
+    assert off.protocol.query_is_gallery and off.gallery == off.query and len(off.query) == 3
+    dataset = ImageList(tmp_path, "mine/list.csv")
+    assert (dataset.protocol.query_is_gallery, dataset.protocol.camera_rule) == (not cameras, cameras)
+    # One image less is another list.
+    write_lines("mine/list.csv", ["path,pid," + "camid," * cameras + "split", *rows[:-1]])
+    assert not ImageList(tmp_path, "mine/list.csv", camera_rule=False).protocol.query_is_gallery
+
+
 def test_training_only(tmp_path: Path, make_files: MakeFiles, write_lines: WriteLines) -> None:
     make_files(FILES)
     path = write_lines("mine/list.csv", ["path,pid,split", f"{tmp_path}/mine/a.jpg,1,train"])
     dataset = ImageList(Path("elsewhere"), str(path))
     assert dataset.train == [Sample(str(tmp_path / "mine/a.jpg"), 1, 0)]
     assert dataset.query == dataset.gallery == []
+    assert not dataset.protocol.query_is_gallery
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,75 @@ def test_camera_rule_can_be_overruled(tmp_path: Path, capsys: pytest.CaptureFixt
     write(tmp_path / "b.npz", camids=None)
     with pytest.raises(SystemExit, match="1"):
         evaluated("b.npz", "--camera-rule")
-    assert "error: --camera-rule: b has no camids" in capsys.readouterr().err
+    assert "error: b.npz: --camera-rule: b has no camids\n" in capsys.readouterr().err
+    write(tmp_path / "c.npz", camids=np.arange(40) % 3 - 1)
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("c.npz", "--camera-rule")
+    assert "--camera-rule: c has no camids of 14 of 40 images (they are -1)" in capsys.readouterr().err
+    write(tmp_path / "d.npz", camids=np.zeros(40, dtype=int))
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("d.npz", "--camera-rule")
+    assert "--camera-rule: all camids of d are the same" in capsys.readouterr().err
+
+
+def test_the_camera_rule_of_one_side_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "q.npz", camids=None)
+    write(tmp_path / "g.npz", seed=1)
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("--query", "q.npz", "--gallery", "g.npz", "--camera-rule")
+    assert "has no camids of 40 of 80 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["", "--no-camera-rule"])
+def test_one_file_as_query_and_gallery(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "all.npz", is_query=None, camids=np.arange(40) % 3 if words else None)
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("--query", "all.npz", "--gallery", "all.npz", *words.split())
+    assert "every image would find itself. Give one file alone" in capsys.readouterr().err
+    assert evaluated("all.npz", *words.split())["all"]["Rank-1"] < 100
+
+
+def test_files_that_fail_do_not_discard_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "good.npz")
+    write(tmp_path / "small.npz", pids=np.zeros(3, dtype=int))
+    write(tmp_path / "alone.npz", pids=np.arange(40))
+    write(tmp_path / "other.npz", seed=1)
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("good.npz", "./small.npz", "alone.npz", "other.npz")
+    printed = capsys.readouterr()
+    assert list(json.loads(Path("results.json").read_text())) == ["good", "other"]
+    assert re.search(r"\| good +\| +[\d.]+", printed.out) and re.search(r"\| other +\| +[\d.]+", printed.out)
+    assert "error: 2 of 4 files cannot be evaluated:\n  small.npz: pids must be 40 integers" in printed.err
+    assert re.search(r"\n  alone.npz: [^\n]+\n$", printed.err)
+    Path("results.json").unlink()
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("small.npz")
+    assert capsys.readouterr().err.startswith("error: small.npz: pids must be") and not Path("results.json").exists()
+
+
+def test_flip_is_for_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.npz")
+    with pytest.raises(SystemExit, match="1"):
+        evaluated("a.npz", "TEST.FLIP.ENABLED", "True")
+    assert "error: TEST.FLIP.ENABLED is on, but features in files cannot be averaged" in capsys.readouterr().err
+    assert not Path("results.json").exists()
+    # A training's own config describes how its features were extracted.
+    Path("run.yaml").write_text("TEST: {FLIP: {ENABLED: True}}\n")
+    assert evaluated("--config-file", "run.yaml", "a.npz") == evaluated("a.npz", "TEST.FLIP.ENABLED", "False")
+
+
+def test_results_that_cannot_be_written_are_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: object) -> None:
+        raise AssertionError
+
+    write(tmp_path / "a.npz")
+    monkeypatch.setattr(evaluate, "load_features", work)
+    for path, message in ((".", "it is a folder, name a file"), ("a.npz/r.json", "cannot be written: .*a.npz")):
+        with pytest.raises(SystemExit, match="1"):
+            evaluate.main(["a.npz", "--json", path, "--device", "cpu"])
+        assert re.search(f"error: --json {path}:? {message}", capsys.readouterr().err)
 
 
 def test_options_of_the_config_make_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +188,9 @@ def test_options_of_the_config_make_rows(tmp_path: Path, capsys: pytest.CaptureF
         ("gone.npz", 1, r"error: no feature file \S+gone.npz"),
         ("a.npz gone.safetensors", 1, r"error: no feature file \S+gone.safetensors"),
         ("a.npz b.pt", 1, r"error: 'b.pt' is neither a feature file, .* nor a config key, such as TEST.METRIC"),
+        ("TEST.METRIC cosine a.npz", 1, r"error: 'a.npz' stands where a config key is expected: name files before"),
+        ("TEST.METRIC cosine", 1, r"error: no feature files given before TEST.METRIC: files come first"),
+        ("GONE.NPZ", 1, r"error: no feature file \S+GONE.NPZ"),
         ("test.metric cosine", 1, r"error: 'test.metric' is neither"),
         ("a.npz TEST.METRIC cosine a.npz", 1, r"error: 'a.npz' stands where a config key is expected: name files befo"),
         ("a.npz TEST.METRC cosine", 1, r"error: unknown config key TEST.METRC .* Did you mean TEST.METRIC"),
@@ -143,6 +214,7 @@ def test_files_come_before_keys() -> None:
     assert split_words(["a.npz", "M.npz", "TEST.METRIC", "x.npz"]) == (["a.npz", "M.npz"], ["TEST.METRIC", "x.npz"])
     assert split_words(["a.npz", "a.npz", "SEED", "3"]) == (["a.npz"], ["SEED", "3"])
     assert split_words(["A.safetensors"]) == (["A.safetensors"], [])
+    assert split_words(["UP.NPZ", "SEED", "3"]) == (["UP.NPZ"], ["SEED", "3"])
 
 
 def test_saved_features_give_the_models_figures(
@@ -179,6 +251,52 @@ def test_saving_is_refused_while_training(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="2"):
         train.main(["--save-features", "SOLVER.MAX_EPOCH", "1"])
     assert "--save-features goes with --eval-only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("--eval-only SEED 3 --save-features mine", "--save-features"),
+        ("--eval-only SEED --save-features 3", "--save-features"),
+        ("--save-features SEED 3 --eval-only", "--eval-only"),
+        ("SEED 3 --config-file=a.yaml", "--config-file"),
+    ],
+)
+def test_options_behind_the_first_key(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main(words.split())
+    assert f"error: options such as {option} go before the first KEY" in capsys.readouterr().err
+
+
+def test_evaluation_needs_test_sets(
+    market_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = market_folder(), tmp_path / "run"
+    again = eval_only(data, output)
+    (output / "results.json").write_text("kept")
+    for tests, message in (
+        ("()", "error: DATASETS.TESTS is empty: there is nothing to evaluate on"),
+        (f"('MarketLayout:{data}', 'MarketLayout:{data}')", f"DATASETS.TESTS names MarketLayout:{data} twice"),
+    ):
+        with pytest.raises(SystemExit, match="1"):
+            train.main(["--eval-only", *again, "DATASETS.TESTS", tests])
+        assert message in capsys.readouterr().err
+    assert (output / "results.json").read_text() == "kept"
+
+
+def test_a_test_set_that_fails_does_not_discard_the_others(
+    market_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, bad, output = market_folder(), market_folder("bad", seed=5), tmp_path / "run"
+    image = sorted((bad / "bounding_box_test").iterdir())[0]
+    image.write_bytes(image.read_bytes()[:200])
+    again = eval_only(data, output, **{"DATASETS.TESTS": (f"MarketLayout:{bad}", f"MarketLayout:{data}")})
+    with pytest.raises(SystemExit, match="1"):
+        train.main(["--eval-only", *again])
+    printed = capsys.readouterr()
+    assert list(json.loads((output / "results.json").read_text())) == [f"MarketLayout:{data}"]
+    assert re.search(rf"\| MarketLayout:{data} +\| +[\d.]+", printed.out)
+    assert f"error: 1 of 2 data sets cannot be evaluated:\n  MarketLayout:{bad}: 1 test images" in printed.err
 
 
 def test_file_names_are_safe_and_each_another() -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -199,15 +200,80 @@ def test_safetensors_of_a_user(tmp_path: Path) -> None:
     loaded = load_features(tmp_path / "mine.safetensors")
     assert torch.equal(loaded.values, tensors["features"].float())
     assert (split_of(loaded), loaded.protocol) == ([([0, 2, 4], [1, 3, 5])], Protocol(camera_rule=False))
-    save_file({**tensors, "paths": torch.zeros(3, dtype=torch.uint8)}, tmp_path / "mine.safetensors")
-    with pytest.raises(FeatureFileError, match=r"paths must be the bytes .uint8. of a JSON list"):
-        load_features(tmp_path / "mine.safetensors")
+    for content, message in (
+        (b"\0\0\0", r"the bytes .uint8. of a JSON list"),
+        (b'["\xff"]', r"the bytes .uint8. of a JSON list of strings: .*0xff"),
+        (b"[1, null]", r"a JSON list of strings; got \[1, None\]"),
+        (b'"abcdef"', r"a JSON list of strings; got abcdef"),
+    ):
+        paths = torch.tensor(list(content), dtype=torch.uint8)
+        save_file({**tensors, "paths": paths}, tmp_path / "mine.safetensors")
+        with pytest.raises(FeatureFileError, match=rf"mine.safetensors: paths must be {message}"):
+            load_features(tmp_path / "mine.safetensors")
 
 
-def test_a_misspelt_array_is_told(load: Callable[..., FeatureSet], warnings: list[str]) -> None:
-    load(camids=None, camid=np.zeros(N, dtype=int), speed=np.zeros(N))
-    assert "array 'camid' means nothing here and is passed over (did you mean camids?)" in warnings
+def test_other_arrays_are_passed_over(load: Callable[..., FeatureSet], warnings: list[str]) -> None:
+    # Near the name of an array that is there, or of another form of the split than the one that is used.
+    load(path=PATHS, speed=np.zeros(N), camid=np.zeros(N), is_quer=np.zeros(N), query_00=np.zeros(N))
+    assert "array 'path' means nothing here and is passed over (did you mean paths?)" in warnings
     assert "array 'speed' means nothing here and is passed over" in " ".join(warnings)
+    assert len(warnings) == 5
+    load(query=None, gallery=None, is_query=np.arange(N) == 0, query_ids=np.arange(N))
+    assert len(warnings) == 6
+
+
+NO_SPLIT: dict[str, Any] = {"query": None, "gallery": None}
+TWO_TRIALS: dict[str, Any] = {**NO_SPLIT, "query_0": [0], "gallery_0": [1], "query_1": [2], "gallery_1": [3]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "meant"),
+    [
+        ({**NO_SPLIT, "is_qery": np.arange(N) == 0}, "is_qery", "is_query"),
+        ({**NO_SPLIT, "Query": [0]}, "Query", "query"),
+        ({**NO_SPLIT, "query_idx": [0]}, "query_idx", "query"),
+        ({**NO_SPLIT, "galery_0": [0]}, "galery_0", "gallery_0"),
+        ({**TWO_TRIALS, "qery_2": [0], "galery_2": [1]}, "qery_2", "query_2"),
+        ({**TWO_TRIALS, "query_02": [0]}, "query_02", "query_2"),
+        ({"gallery": None, "galery": [1]}, "galery", "gallery"),
+        ({"camids": None, "camid": np.zeros(N, dtype=int)}, "camid", "camids"),
+        ({"camids": None, "camera_ids": np.zeros(N, dtype=int)}, "camera_ids", "camids"),
+        ({"pids": None, "pid": np.zeros(N, dtype=int)}, "pid", "pids"),
+    ],
+)
+def test_a_misspelt_split_or_label_is_refused(
+    changes: dict[str, Any], name: str, meant: str, load: Callable[..., FeatureSet]
+) -> None:
+    with pytest.raises(FeatureFileError, match=rf"array '{name}' means nothing here; did you mean .*\b{meant}\b"):
+        load(**changes)
+
+
+def test_the_number_of_a_trial_is_no_amount_of_work(load: Callable[..., FeatureSet]) -> None:
+    started = time.monotonic()
+    for number in ("99999999", "9" * 5000):
+        last = {f"query_{number}": [0], f"gallery_{number}": [1]}
+        with pytest.raises(FeatureFileError, match=r"array 'query_0' is missing"):
+            load(**NO_SPLIT, **last)
+        with pytest.raises(FeatureFileError, match=r"array 'query_2' is missing"):
+            load(**TWO_TRIALS, **last)
+    assert time.monotonic() - started < 5
+
+
+def test_what_finds_itself_is_refused_when_evaluated(load: Callable[..., FeatureSet]) -> None:
+    with pytest.raises(ValueError, match=r"2 images are query and gallery"):
+        load(camids=None, gallery=np.arange(1, N)).check()
+    with pytest.raises(ValueError, match=r"3 images are query and gallery"):
+        load(gallery=np.arange(N), info='{"protocol": {"camera_rule": false}}').check()
+    load(gallery=np.arange(N)).check()
+
+
+@pytest.mark.parametrize("suffix", [".NPZ", ".SafeTensors"])
+def test_suffixes_in_upper_case(suffix: str, tmp_path: Path) -> None:
+    saved = feature_set()
+    save_features(tmp_path / f"UP{suffix}", saved)
+    assert torch.equal(load_features(tmp_path / f"UP{suffix}").values, saved.values)
+    content = (tmp_path / f"UP{suffix}").read_bytes()
+    assert content.startswith(b"PK") == (suffix == ".NPZ")
 
 
 NAN = np.ones((N, 4))
@@ -244,7 +310,17 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"query": None, "gallery": None, "is_query": np.ones(2, bool)}, r"is_query must be 6 booleans.*\(2,\)"),
     ({"query": None, "gallery": None, "query_1": [1], "gallery_1": [0]}, r"array 'query_0' is missing"),
     ({"query": None, "gallery": None, "query_0": [1]}, r"array 'gallery_0' is missing"),
-    ({"camids": None, "gallery": np.arange(1, N)}, r"2 images are query and gallery at once and would find themselves"),
+    (
+        {"pids": np.full(N, 2**63, np.uint64)},
+        r"pids must fit into 64 bits with a sign; the largest is 92233\d+8\.",
+    ),
+    ({"paths": np.array([b"a", b"\xff", *"bcde"], dtype="S")}, r"paths must be strings, or bytes in UTF-8: .*0xff"),
+    ({"info": '{"version": "1"}'}, r"info: version must be a whole number, such as 1; got '1'"),
+    ({"info": '{"version": true}'}, r"info: version must be a whole number, such as 1; got True"),
+    (
+        {"info": '{"protocol": {"query_is_gallery": true}}'},
+        r"query_is_gallery on, but query and gallery are not",
+    ),
     ({"features": NAN, "paths": PATHS}, r"features of 2 of 6 images hold NaN or infinite values: b.jpg, d.jpg\."),
     ({"features": NAN}, r"features of 2 of 6 images .*: image 1, image 3\."),
     ({"features": ALL_NAN, "paths": PATHS}, r"6 of 6 .*: a.jpg, b.jpg, c.jpg, d.jpg, e.jpg, \.\.\.\."),
@@ -331,11 +407,24 @@ def test_join_takes_queries_of_one_and_gallery_of_the_other(load: Callable[..., 
     assert join(query, query).name == "a"
 
 
+def test_join_refuses_images_that_find_themselves(load: Callable[..., FeatureSet]) -> None:
+    known, unknown = load(), load(camids=None)
+    for query, gallery, rule in ((unknown, unknown, None), (known, unknown, None), (known, known, False)):
+        with pytest.raises(FeatureFileError, match=r"same features, of mine and mine: .* Give one file alone"):
+            join(query, gallery, camera_rule=rule)
+    assert join(known, known).protocol.camera_rule
+    other = load(camids=None, features=np.eye(N, 4) + 2)
+    assert not join(other, unknown).protocol.camera_rule
+    assert not join(load(features=np.eye(N, 4) + 2), known, camera_rule=False).protocol.camera_rule
+
+
 def test_join_without_cameras(load: Callable[..., FeatureSet], warnings: list[str]) -> None:
     known, unknown, same = load(info='{"name": "a"}'), load(camids=None), load(camids=np.zeros(N, dtype=int))
-    assert not join(known, unknown).protocol.camera_rule
+    gallery = {"features": np.eye(N, 4) + 2}
+    assert not join(known, load(camids=None, **gallery)).protocol.camera_rule
     assert warnings == ["mine has no camids: no camera rule"]
-    assert not join(unknown, unknown).protocol.camera_rule and not join(same, same).protocol.camera_rule
+    assert not join(unknown, load(camids=None, **gallery)).protocol.camera_rule
+    assert not join(same, load(camids=np.zeros(N, dtype=int), **gallery)).protocol.camera_rule
     assert join(same, known).protocol.camera_rule and len(warnings) == 1
 
 

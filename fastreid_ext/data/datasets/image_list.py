@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,8 @@ class ImageList(ReIDDataset):
     Whole numbers as pids and camids are kept; any other texts are numbered from 0 in sorted order. Pid -1 is junk, also
     among texts.
     Without camids every image gets camera 0 and same-camera images count as matches.
+    Where query and gallery are the same images and the camera rule is off, each image is a query against all others, as
+    in CUB200: the protocol's `query_is_gallery` is on.
 
     Reference: none; this is the toolbox's own format.
     Counts: none are published.
@@ -71,7 +74,12 @@ class ImageList(ReIDDataset):
             raise DatasetError(
                 f"{source.absolute()}: queries need a gallery, and a gallery queries: one of them is empty."
             )
-        self.protocol = Protocol(camera_rule=any(with_camera) if camera_rule is None else camera_rule)
+        rule = any(with_camera) if camera_rule is None else camera_rule
+        same = bool(self.query) and Counter(self.query) == Counter(self.gallery)
+        if same:
+            # The protocol wants the same order, too.
+            self.gallery = list(self.query)
+        self.protocol = Protocol(camera_rule=rule, query_is_gallery=same and not rule)
         self.check(strict=strict)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, Row]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,16 +12,26 @@ from typing import Any
 
 import torch
 
-from fastreid_ext.config import ConfigError, load_config
+from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
-from fastreid_ext.evaluation.evaluator import Results, evaluate_features, results_table
-from fastreid_ext.evaluation.feature_files import SUFFIXES, FeatureFileError, check_format, join, load_features
+from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate_features, results_table
+from fastreid_ext.evaluation.feature_arrays import UNKNOWN_CAMERA
+from fastreid_ext.evaluation.feature_files import (
+    SUFFIXES,
+    FeatureFileError,
+    check_format,
+    has_suffix,
+    join,
+    load_features,
+)
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.utils.files import write_json
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
+
+Evaluated = tuple[str, str, dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files, options = split_words(args.words)
     if bool(args.query) != bool(args.gallery):
         parser.error("--query and --gallery come together")
-    if not files and not args.query:
+    if not args.words and not args.query:
         parser.error("no feature files given: name some, or --query and --gallery")
     run(lambda: _program(args, files, options))
 
@@ -64,40 +75,84 @@ def _parser() -> argparse.ArgumentParser:
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Files, which come first, and `[KEY, value, ...]`, from the first word on that looks like a key."""
-    first = next((i for i, word in enumerate(words) if is_key(word) and not word.endswith(SUFFIXES)), len(words))
+    first = next((i for i, word in enumerate(words) if is_key(word) and not has_suffix(word)), len(words))
     return list(dict.fromkeys(words[:first])), list(words[first:])
 
 
 def _program(args: argparse.Namespace, files: Sequence[str], options: Sequence[str]) -> None:
     _check_words(files, options)
+    if not files and not args.query:
+        raise ConfigError(f"no feature files given before {options[0]}: files come first, then KEY VALUE pairs")
     cfg = load_config(args.config_file, options)
+    _check_flip(cfg, options)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda, but torch sees no GPU: take --device cpu")
     setup_logger()
     sources = _sources(args, files)
-    # A file at a time: together, the features of several models may not fit into memory.
-    evaluated: list[tuple[str, str, dict[str, Any]]] = []
-    for label, load in sources.items():
-        feature_set = _with_camera_rule(load(), args.camera_rule)
-        get_logger(__name__).info(f"{label}: {_describe(feature_set)}")
-        (metrics,) = evaluate_features(cfg, [feature_set], device=args.device).values()
-        evaluated.append((feature_set.name, label, metrics))
-    results = _unique_names(evaluated)
-    print(results_table(results))
     if args.json:
-        write_json(args.json, results)
+        _check_writable(Path(args.json))
+    # What is wrong with the evaluator is not each file's fault.
+    build_evaluator(cfg)
+    evaluated, failures = _evaluate(cfg, sources, args)
+    if evaluated:
+        results = _unique_names(evaluated)
+        print(results_table(results))
+        if args.json:
+            write_json(args.json, results)
+    if failures:
+        head = f"{len(failures)} of {len(sources)} files cannot be evaluated:\n  " if len(sources) > 1 else ""
+        raise FeatureFileError(head + "\n  ".join(failures))
+
+
+def _evaluate(
+    cfg: CfgNode, sources: Mapping[str, Callable[[], FeatureSet]], args: argparse.Namespace
+) -> tuple[list[Evaluated], list[str]]:
+    """The figures of what can be evaluated, and what is wrong with the others."""
+    evaluated, failures = [], []
+    # A file at a time: together, the features of several models may not fit into memory.
+    for label, load in sources.items():
+        try:
+            feature_set = _with_camera_rule(load(), args.camera_rule)
+            get_logger(__name__).info(f"{label}: {_describe(feature_set)}")
+            (metrics,) = evaluate_features(cfg, [feature_set], device=args.device).values()
+        except (FeatureFileError, OSError, ValueError) as error:
+            get_logger(__name__).debug("traceback", exc_info=error)
+            failures.append(str(error) if label in str(error) else f"{label}: {error}")
+        else:
+            evaluated.append((feature_set.name, label, metrics))
+    return evaluated, failures
 
 
 def _check_words(files: Sequence[str], options: Sequence[str]) -> None:
     for word in files:
-        if not word.endswith(SUFFIXES):
+        if not has_suffix(word):
             raise ConfigError(
                 f"{word!r} is neither a feature file, whose name ends in {' or '.join(SUFFIXES)}, "
                 "nor a config key, such as TEST.METRIC"
             )
     for key in options[::2]:
-        if key.endswith(SUFFIXES):
+        if has_suffix(key):
             raise ConfigError(f"{key!r} stands where a config key is expected: name files before KEY VALUE pairs")
+
+
+def _check_flip(cfg: CfgNode, options: Sequence[str]) -> None:
+    """The config file may be that of the training, whose features were averaged when they were extracted."""
+    if cfg.TEST.FLIP.ENABLED and "TEST.FLIP.ENABLED" in options[::2]:
+        raise ConfigError(
+            "TEST.FLIP.ENABLED is on, but features in files cannot be averaged over images and their mirror images: "
+            "give it to train_net.py --eval-only --save-features, which extracts them"
+        )
+
+
+def _check_writable(path: Path) -> None:
+    """Whether the results can be written there, found out before hours of work."""
+    if path.is_dir():
+        raise ConfigError(f"--json {path}: it is a folder, name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(f"--json {path} cannot be written: {error}") from error
 
 
 def _sources(args: argparse.Namespace, files: Sequence[str]) -> Mapping[str, Callable[[], FeatureSet]]:
@@ -106,10 +161,10 @@ def _sources(args: argparse.Namespace, files: Sequence[str]) -> Mapping[str, Cal
         check_format(path)
         if not Path(path).is_file():
             raise FeatureFileError(f"no feature file {Path(path).absolute()}")
-    sources: dict[str, Callable[[], FeatureSet]] = {path: partial(load_features, path) for path in files}
+    sources: dict[str, Callable[[], FeatureSet]] = {str(Path(path)): partial(load_features, path) for path in files}
     if args.query:
         sources[f"{args.query} in {args.gallery}"] = lambda: join(
-            load_features(args.query), load_features(args.gallery)
+            load_features(args.query), load_features(args.gallery), camera_rule=args.camera_rule
         )
     return sources
 
@@ -117,10 +172,15 @@ def _sources(args: argparse.Namespace, files: Sequence[str]) -> Mapping[str, Cal
 def _with_camera_rule(feature_set: FeatureSet, camera_rule: bool | None) -> FeatureSet:
     if camera_rule is None:
         return feature_set
-    if camera_rule and bool((feature_set.camids == feature_set.camids[0]).all()):
+    camids = feature_set.camids
+    unknown = int((camids == UNKNOWN_CAMERA).sum())
+    if camera_rule and unknown:
         raise FeatureFileError(
-            f"--camera-rule: {feature_set.name} has no camids, or all are the same; the rule would leave no match"
+            f"--camera-rule: {feature_set.name} has no camids"
+            + (f" of {unknown} of {len(camids)} images (they are {UNKNOWN_CAMERA})" if unknown < len(camids) else "")
         )
+    if camera_rule and bool((camids == camids[0]).all()):
+        raise FeatureFileError(f"--camera-rule: all camids of {feature_set.name} are the same; it would leave no match")
     return replace(feature_set, protocol=replace(feature_set.protocol, camera_rule=camera_rule))
 
 
@@ -136,7 +196,7 @@ def _describe(feature_set: FeatureSet) -> str:
     )
 
 
-def _unique_names(evaluated: Sequence[tuple[str, str, dict[str, Any]]]) -> Results:
+def _unique_names(evaluated: Sequence[Evaluated]) -> Results:
     """Results by name; of several of one name, such as of two models on one data set, by name and file."""
     names = [name for name, _, _ in evaluated]
     short = [f"{name} ({Path(label).name})" for name, label, _ in evaluated]

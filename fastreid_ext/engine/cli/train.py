@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fastreid_ext import projects
-from fastreid_ext.config import CfgNode, load_config
+from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
-from fastreid_ext.engine.cli.arguments import is_key
+from fastreid_ext.engine.cli.arguments import is_key, misplaced_option
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.feature_writer import FeatureWriter
 from fastreid_ext.engine.cli.listing import KINDS, describe
 from fastreid_ext.engine.cli.summary import summarise
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.trainer import DefaultTrainer
-from fastreid_ext.evaluation.evaluator import evaluate, results_table
+from fastreid_ext.evaluation.evaluator import EvaluationError, Results, evaluate, results_table
 from fastreid_ext.evaluation.feature_files import SUFFIXES
 from fastreid_ext.modeling import build_model
 from fastreid_ext.utils.dist import is_main_process
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and runs."""
     parser = _parser()
     args = parser.parse_args(arguments)
+    misplaced = misplaced_option(args.options)
+    if misplaced:
+        parser.error(f"options such as {misplaced} go before the first KEY")
     if args.save_features is not None and len(args.options) % 2 and is_key(args.save_features):
         # The option's value may be left out, and argparse took the first KEY for it.
         args.options.insert(0, args.save_features)
@@ -118,6 +121,8 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_fea
 
 
 def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | None) -> None:
+    if not cfg.DATASETS.TESTS:
+        raise ConfigError("DATASETS.TESTS is empty: there is nothing to evaluate on; name test sets")
     # A process that got the config from another one has not loaded its projects.
     for name in cfg.PROJECTS:
         projects.load(name)
@@ -126,7 +131,15 @@ def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | Non
     report = load_weights(model, state, source=path, for_inference=True)
     get_logger(__name__).info(f"{path}: {report}")
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
-    results = evaluate(cfg, model, datasets, on_features=on_features)
+    try:
+        results = evaluate(cfg, model, datasets, on_features=on_features)
+    except EvaluationError as error:
+        _report(cfg, error.results)
+        raise
+    _report(cfg, results)
+
+
+def _report(cfg: CfgNode, results: Results) -> None:
     if is_main_process():
         write_json(Path(cfg.OUTPUT_DIR) / "results.json", results)
         get_logger(__name__).info("\n" + results_table(results))
