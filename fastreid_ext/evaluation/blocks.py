@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.evaluation.rank_inputs import DistanceSource
-from fastreid_ext.functional.distances import full_precision
+from fastreid_ext.functional.precision import full_precision
 from fastreid_ext.utils.threads import in_order, single_threaded_pool
 
 __all__ = ["block_pool", "map_blocks"]
 
 T = TypeVar("T")
 
-# 256 MB of distances, but blocks that are large enough for a quick matrix product.
-_ELEMENTS = 2**26
+_BYTES = 2**28
+# Of queries: with fewer, a matrix product is slow; with more, it gets no quicker.
 _SMALLEST, _LARGEST = 64, 512
 
 
@@ -30,22 +30,25 @@ def map_blocks(
     *,
     queries: slice = slice(None),
     block_size: int | None = None,
+    bytes_beside: int = 0,
 ) -> list[T]:
     """What `function` makes of each block of queries and its distances, in order.
 
-    On a CPU as many blocks are worked on at once as torch has threads, each in one thread; `function` may write to the
-    distances, and must not keep them.
+    On a CPU as many blocks are worked on at once as torch has threads (fewer where the gallery is so large that blocks
+    would be too small), each in one thread; `function` may write to the distances, and must not keep them.
 
     Args:
         function: called with the block's queries and distances (b, G).
         source: of the distances.
         queries: which; all by default.
         block_size: queries at once; by default what keeps all blocks in some 256 MB.
+        bytes_beside: what `function` needs for a query.
     """
-    on_cpu = source.device.type == "cpu"
-    workers = torch.get_num_threads() if on_cpu else 1
     start, stop, _ = queries.indices(source.shape[0])
-    size = block_size or min(_LARGEST, max(_SMALLEST, _ELEMENTS // (workers * source.shape[1])))
+    threads = torch.get_num_threads() if source.device.type == "cpu" else 1
+    row_bytes = source.dtype.itemsize * source.shape[1] + bytes_beside
+    workers = min(threads, max(1, _BYTES // (_SMALLEST * row_bytes)))
+    size = block_size or max(1, min(_LARGEST, _BYTES // (workers * row_bytes)))
     buffers = threading.local()
 
     def run(block: slice) -> T:
@@ -56,7 +59,7 @@ def map_blocks(
         return function(block, source.rows(block, buffers.block[: block.stop - block.start]))
 
     blocks = [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
-    with full_precision(source.device.type), block_pool(source.device, len(blocks)) as pool:
+    with full_precision(source.device.type), block_pool(source.device, min(len(blocks), workers)) as pool:
         return list(in_order(run, iter(blocks), pool=pool, ahead=workers))
 
 

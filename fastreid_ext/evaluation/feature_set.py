@@ -90,7 +90,7 @@ class FeatureSet:
                     f"{self.name}: {both} images are query and gallery and would find themselves: take them out of "
                     f"one, or turn the camera rule on; a set that is its own gallery needs protocol query_is_gallery."
                 )
-        bad = (~self.values.abs().amax(1).isfinite()).nonzero().flatten().tolist()
+        bad = (~torch.linalg.vector_norm(self.values, ord=torch.inf, dim=1).isfinite()).nonzero().flatten().tolist()
         if bad:
             named = [self.paths[i] if self.paths else f"image {i}" for i in bad[:_NAMED]]
             listed = ", ".join(named) + ", ..." * (len(bad) > _NAMED)

@@ -49,7 +49,9 @@ class FloatHistogram:
                 _count(self._counts.numpy(), values.numpy(), _SHIFT)
             return
         for part in torch.split(values, _CHUNK):
-            self._counts += bins_of(part).bincount(minlength=_BINS)
+            # NaN has many forms, negative ones among them; this one lies beyond infinity.
+            numbers = part.masked_fill(part.isnan(), torch.nan)
+            self._counts += bins_of(numbers).bincount(minlength=_BINS)
 
     def levels(self) -> tuple[Tensor, Tensor]:
         """Upper edges of the bins that are not empty, ascending, which belong to their bins; and their counts.
@@ -57,7 +59,7 @@ class FloatHistogram:
         Shape:
             Result: (L,), (L,), on the CPU.
         """
-        numbers = self._counts[: int(bins_of(torch.tensor([torch.inf])))]
+        numbers = self._counts[: int(bins_of(torch.tensor([torch.inf], dtype=torch.float32)))]
         used = numbers.nonzero().flatten()
         return _upper_edges(used).cpu(), numbers[used].cpu()
 
@@ -91,5 +93,7 @@ def _count(counts: NDArray[np.int64], values: NDArray[np.float32], shift: int) -
     zero = len(counts) // 2
     for i in range(np.uintp(len(values))):
         bits = np.float32(values[i] + np.float32(0)).view(np.int32)
+        if values[i] != values[i]:
+            continue
         ordered = bits ^ ((bits >> 31) & np.int32(_MAGNITUDE))
         counts[np.uintp((ordered >> shift) + zero)] += 1

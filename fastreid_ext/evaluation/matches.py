@@ -10,11 +10,15 @@ from fastreid_ext.evaluation.rank_inputs import LabelTensors
 
 __all__ = ["Matches"]
 
+# Several numbers of eight bytes for each image of the query's identity.
+_BYTES_OF_MATCH = 96
+
 
 class Matches:
     """The gallery grouped by identity, under the rules of a protocol.
 
     Attributes:
+        bytes_of_query: what work on the matches of one query takes at most.
         any_junk: whether there are gallery images that are junk for every query.
 
     Shape:
@@ -28,6 +32,8 @@ class Matches:
         self.any_junk = bool(self.junk.any())
         self._query_is_gallery = protocol.query_is_gallery
         self._grouped_pids, self._grouped = self.gallery_pids.sort(stable=True)
+        pids, counts = torch.unique_consecutive(self._grouped_pids, return_counts=True)
+        self.bytes_of_query = _BYTES_OF_MATCH * int(counts.masked_fill(pids == JUNK_PID, 0).max())
 
     def of(self, queries: slice) -> tuple[Tensor, Tensor, Tensor]:
         """The gallery images of each query's identity; which of them are positives, and which are junk for the query.
@@ -39,6 +45,7 @@ class Matches:
         pids = self.query_pids[queries].contiguous()
         start = torch.searchsorted(self._grouped_pids, pids)
         count = torch.searchsorted(self._grouped_pids, pids, right=True) - start
+        count.masked_fill_(pids == JUNK_PID, 0)
         offset = torch.arange(max(1, int(count.max())), device=pids.device)
         items = self._grouped[(start[:, None] + offset).clamp_max(len(self._grouped) - 1)]
         same = (offset < count[:, None]) & (pids[:, None] != JUNK_PID)

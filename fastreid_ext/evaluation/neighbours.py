@@ -14,8 +14,8 @@ from torch import Tensor
 from fastreid_ext.evaluation.blocks import block_pool
 from fastreid_ext.evaluation.neighbour_kernels import offer_tile
 from fastreid_ext.functional.distance_rows import DistanceRows
-from fastreid_ext.functional.distances import Metric, full_precision
-from fastreid_ext.functional.precision import wide_type
+from fastreid_ext.functional.distances import Metric
+from fastreid_ext.functional.precision import full_precision, wide_type
 from fastreid_ext.utils.dist import each_rank_its_rows, get_world_size
 from fastreid_ext.utils.threads import in_order
 
@@ -45,6 +45,8 @@ class Neighbours:
     farthest: Tensor
 
 
+# Threads that inference mode does not reach write to tensors that are made here.
+@torch.inference_mode(False)
 @torch.no_grad()
 def nearest_neighbours(features: Tensor, k: int, *, metric: Metric = "cosine", shard: bool = False) -> Neighbours:
     """Finds them by way of blocks of the distance matrix, exactly.
@@ -141,6 +143,7 @@ def _search_by_rows(matrix: DistanceRows, k: int, own: slice) -> tuple[Tensor, T
         block = matrix.rows(rows).clamp_min_(0)
         _put_own_first(block, rows, slice(0, number))
         found.append((*block.topk(k, largest=False), block.amax(1)))
+        del block
     distances, indices, farthest = (torch.cat(parts) for parts in zip(*found, strict=True))
     return distances, indices, farthest
 

@@ -13,6 +13,7 @@ from fastreid_ext.functional.precision import widen
 __all__ = ["average_query_expansion"]
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def average_query_expansion(
     query_features: Features,

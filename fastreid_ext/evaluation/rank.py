@@ -110,7 +110,8 @@ def rank_metrics(
         return _score_block(block, matches, shot, queries)
 
     def score_all(queries: slice) -> _Scores:
-        blocks = map_blocks(score, source, queries=queries, block_size=block_size)
+        beside = matches.bytes_of_query
+        blocks = map_blocks(score, source, queries=queries, block_size=block_size, bytes_beside=beside)
         return _Scores(*(torch.cat(parts).cpu() for parts in zip(*blocks, strict=True)))
 
     number = source.shape[0]
@@ -145,11 +146,12 @@ def _score_block(distances: Tensor, matches: Matches, shot: SingleGalleryShot | 
     among_first = (ranks > 0) & (ranks <= number[:, None])
     first = ranks[:, 0]
     return _Scores(
-        precision.sum(1) / number,
+        # Summed in sequence: the padding, which depends on the block, must not change the rounding.
+        precision.cumsum(1)[:, -1] / number,
         number.double() / ranks.amax(1),
         first,
         among_first.sum(1).double() / number,
-        (precision * among_first).sum(1) / number,
+        (precision * among_first).cumsum(1)[:, -1] / number,
         first[:, None] if shot is None else shot.first_matches(distances, items, positive),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,13 +101,7 @@ def read_features(query_features: Features, gallery_features: Features) -> tuple
 
 def _of_features(query: Tensor, gallery: Tensor, metric: Metric) -> DistanceSource:
     matrix = DistanceRows(query, gallery, metric)
-
-    def checked(rows: slice, out: Tensor) -> Tensor:
-        refuse_non_finite("distances", matrix.rows(rows, out), rows.start)
-        return out
-
-    rows = matrix.rows if math.isfinite(matrix.largest) else checked
-    return DistanceSource(matrix.shape, wide_type(query.dtype), query.device, rows)
+    return DistanceSource(matrix.shape, wide_type(query.dtype), query.device, matrix.rows)
 
 
 def read_labels(
@@ -160,9 +153,14 @@ def refuse_non_finite(name: str, matrix: Tensor, first_row: int = 0) -> None:
 
 
 def _read_matrix(name: str, values: Features) -> Tensor:
+    if isinstance(values, np.ndarray) and (min(values.strides, default=0) < 0 or not values.dtype.isnative):
+        # What torch cannot take as it lies in memory.
+        values = values.astype(values.dtype.newbyteorder("="), order="C")
     matrix = torch.as_tensor(values).detach()
     if matrix.ndim != 2 or not matrix.is_floating_point():
         raise ValueError(f"{name} must be a floating-point matrix; got {matrix.dtype} of shape {tuple(matrix.shape)}.")
+    if not matrix.shape[1]:
+        raise ValueError(f"{name} have no columns; got shape {tuple(matrix.shape)}.")
     return matrix
 
 

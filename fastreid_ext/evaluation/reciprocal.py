@@ -15,6 +15,7 @@ from fastreid_ext.evaluation.blocks import block_pool
 from fastreid_ext.evaluation.neighbours import Neighbours
 from fastreid_ext.evaluation.rerank_kernels import pair_products
 from fastreid_ext.functional.distances import Metric, direction_divisors
+from fastreid_ext.functional.precision import full_precision
 from fastreid_ext.utils.threads import in_order
 
 __all__ = ["ReciprocalRule", "RerankVariant", "encode"]
@@ -100,11 +101,13 @@ def encode(features: Tensor, neighbours: Neighbours, metric: Metric, rule: Recip
         distances *= 2
     encodings = sparse.csr_array((np.exp(-distances), members.indices, members.indptr), shape=members.shape)
     if rule.variant != "paper":
-        encodings = sparse.diags_array(1 / encodings.sum(axis=1)) @ encodings
+        encodings.data /= np.repeat(encodings.sum(axis=1), np.diff(encodings.indptr))
     if rule.averaged > 1:
         share = np.array(1 / rule.averaged, encodings.dtype)
         encodings = (_table(nearest[:, : rule.averaged]).astype(encodings.dtype) * share) @ encodings
-    return sparse.csr_array(encodings)
+    encodings = sparse.csr_array(encodings)
+    encodings.eliminate_zeros()
+    return encodings
 
 
 def _table(indices: NDArray[Any]) -> Any:
@@ -135,8 +138,9 @@ def _extended(near: Any, half: Any, variant: RerankVariant) -> Any:
 def _pair_distances(features: Tensor, pairs: Any, metric: Metric) -> NDArray[Any]:
     """Distances between the images that a sparse matrix pairs, in the order of its items; 0 to the image itself."""
     first = np.repeat(np.arange(len(features)), np.diff(pairs.indptr))
-    products = _pair_products(features, first, pairs)
-    squares = torch.einsum("nd,nd->n", features, features)
+    with full_precision(features.device.type):
+        products = _pair_products(features, first, pairs)
+    squares = torch.cat([part.square().sum(1) for part in torch.split(features, _PAIRS)])
     if metric == "cosine":
         factors = direction_divisors(squares.sqrt()).reciprocal().cpu().numpy()
         distances = 1 - products * factors[first] * factors[pairs.indices]

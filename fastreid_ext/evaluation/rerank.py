@@ -20,6 +20,8 @@ from fastreid_ext.functional.precision import wide_type, widen
 __all__ = ["k_reciprocal_rerank", "reranked_distances"]
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def k_reciprocal_rerank(
     query_features: Features,
     gallery_features: Features | None = None,
@@ -79,6 +81,7 @@ def k_reciprocal_rerank(
     return result
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def reranked_distances(
     query_features: Features,
@@ -96,7 +99,7 @@ def reranked_distances(
     With `shard` the processes of the run share the search for neighbours; all call this with the same arguments.
     """
     query, gallery = read_features(query_features, query_features if gallery_features is None else gallery_features)
-    features = widen(query if gallery_features is None else torch.cat([query, gallery]))
+    features = widen(query if gallery_features is None else torch.cat([query, gallery])).contiguous()
     rule = ReciprocalRule(k1, k2, variant)
     rule.check(len(features), len(gallery))
     if not 0 <= lambda_value <= 1:

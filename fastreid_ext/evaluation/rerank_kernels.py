@@ -62,13 +62,16 @@ def mix_jaccard(
     first_image = len(sums) - out.shape[1]
     common = np.zeros(out.shape[1], np.float64)
     met = np.empty(out.shape[1], np.int64)
+    # Not a sum of 0: weights of far images are 0, too.
+    met_by = np.full(out.shape[1], -1, np.int64)
     for row in range(len(out)):
         query, number = first_query + row, 0
         for item in range(pointers[query], pointers[query + 1]):
             weight = weights[item]
             for holder in range(holder_pointers[columns[item]], holder_pointers[columns[item] + 1]):
                 image = holders[holder]
-                if common[image] == 0:
+                if met_by[image] != row:
+                    met_by[image] = row
                     met[number] = image
                     number += 1
                 common[image] += min(weight, holder_weights[holder])

@@ -156,7 +156,8 @@ def roc_curve(
             genuine.add(_take_genuine(block_distances, matches, block))
             impostor.add(block_distances)
 
-        map_blocks(tally, source, queries=queries, block_size=block_size)
+        beside = matches.bytes_of_query
+        map_blocks(tally, source, queries=queries, block_size=block_size, bytes_beside=beside)
         return *genuine.levels(), *impostor.levels()
 
     number = source.shape[0]

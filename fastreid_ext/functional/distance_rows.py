@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastreid_ext.functional.distances import Metric, check_metric, direction_divisors, full_precision
-from fastreid_ext.functional.precision import wide_type
+from fastreid_ext.functional.distances import Metric, check_metric, direction_divisors
+from fastreid_ext.functional.precision import full_precision, wide_type
 
 __all__ = ["DistanceRows"]
 
@@ -26,7 +26,6 @@ class DistanceRows:
 
     Attributes:
         shape: number of queries and of gallery features.
-        largest: no distance exceeds it; infinite where distances may overflow.
 
     Shape:
         queries: (Q, D). gallery: (G, D).
@@ -44,16 +43,16 @@ class DistanceRows:
         measure = _lengths if metric == "cosine" else _squares
         of_gallery = self._measured(self.gallery, measure)
         of_queries = of_gallery if gallery is queries else self._measured(self.queries, measure)
+        largest = max((float(x.amax()) for x in (of_gallery, of_queries) if len(x)), default=0.0)
+        # No distance is more than four times a squared length.
+        if not 4 * largest <= torch.finfo(self._type).max:
+            raise ValueError("features are so large that distances between them overflow: scale them down.")
         if metric == "cosine":
-            if not (of_gallery.isfinite().all() and of_queries.isfinite().all()):
-                raise ValueError("features are so large that their lengths overflow: scale them down.")
             self._factors = -direction_divisors(of_queries).reciprocal()
             self._of_gallery = direction_divisors(of_gallery).reciprocal()
-            self.largest = 2.0
         else:
             self._factors = torch.full_like(of_queries, -2)
             self._of_queries, self._of_gallery = of_queries, of_gallery
-            self.largest = float((of_queries.amax().sqrt() + of_gallery.amax().sqrt()) ** 2) if min(self.shape) else 0.0
 
     def __getitem__(self, rows: slice) -> Tensor:
         return self.rows(rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +16,6 @@ __all__ = [
     "cosine_distance",
     "direction_divisors",
     "euclidean_distance",
-    "full_precision",
     "normalize",
     "pairwise_distance",
 ]
@@ -110,18 +107,6 @@ def pairwise_distance(a: Tensor, b: Tensor, metric: Metric = "cosine") -> Tensor
     """
     check_metric(metric)
     return cosine_distance(a, b) if metric == "cosine" else euclidean_distance(a, b)
-
-
-@contextmanager
-def full_precision(device_type: str) -> Iterator[None]:
-    """Matrix products of float32 in float32: without autocast, TF32 or bfloat16 passes, whatever training uses."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 def _widened(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -141,21 +141,28 @@ def gather_rows(tensor: Tensor) -> Tensor:
 def each_rank_its_rows(compute: Callable[[slice], tuple[Tensor, ...]], number: int) -> tuple[Tensor, ...]:
     """Tensors of `number` rows, of which every rank computes a part.
 
+    An error on one rank is raised there, and on the others as what it says: nobody waits for a rank that has failed.
+
     Raises:
-        ValueError: on all ranks, when `compute` raises it on one.
+        ValueError: `compute` raised it on another rank.
+        RuntimeError: `compute` raised something else on another rank.
     """
     rank, ranks = get_rank(), get_world_size()
+    start, stop = number * rank // ranks, number * (rank + 1) // ranks
     own: tuple[Tensor, ...] = ()
-    error = None
+    raised: Exception | None = None
     try:
-        start, stop = number * rank // ranks, number * (rank + 1) // ranks
         # A rank without rows tells the others nothing, but in tensors of the same kind.
         own = compute(slice(start, stop)) if stop > start else tuple(rows[:0] for rows in compute(slice(0, 1)))
-    except ValueError as raised:
-        error = str(raised)
-    errors = [error for error in all_gather_objects(error) if error]
-    if errors:
-        raise ValueError(errors[0])
+    except Exception as error:
+        raised = error
+    texts = all_gather_objects(None if raised is None else (isinstance(raised, ValueError), repr(raised), str(raised)))
+    if raised is not None:
+        raise raised
+    for other, text in enumerate(texts):
+        if text is not None:
+            bad_value, full, short = text
+            raise ValueError(short) if bad_value else RuntimeError(f"rank {other}: {full}")
     return tuple(gather_rows(tensor) for tensor in own)
 
 

@@ -180,7 +180,7 @@ def test_collapsed_features_are_warned_of(caplog: pytest.LogCaptureFixture, monk
     assert "Set: the features of 7 images have length 0, thus no direction" in caplog.text
     figures(feature_set(values=torch.ones(120, 4)))
     assert "the features of all images are equal" in caplog.text
-    with pytest.raises(ValueError, match="Set: features are so large that their lengths overflow"):
+    with pytest.raises(ValueError, match="Set: features are so large that distances between them overflow"):
         figures(feature_set(values=feature_set().values * 1e30))
 
 

@@ -44,6 +44,13 @@ def test_compiled_loop_counts_as_tensor_operations_do() -> None:
     assert counts.tolist() == np.unique(bins_of(values), return_counts=True)[1].tolist()
 
 
+def test_no_form_of_nan_is_counted() -> None:
+    forms = torch.tensor([0x7FC00000, 0x7F800001, -0x00400000, -1], dtype=torch.int32).view(torch.float32)
+    assert forms.isnan().all()
+    edges, counts = levels_of(torch.cat([forms, torch.tensor([1.0])]))
+    assert len(edges) == 1 and counts.tolist() == [1]
+
+
 def test_nan_is_not_counted_and_float64_beyond_float32_is() -> None:
     edges, counts = levels_of(torch.tensor([[1e300, 1.0], [torch.nan, -1e300]], dtype=torch.float64))
     assert counts.tolist() == [1, 1, 1]

@@ -170,6 +170,16 @@ def test_copies_and_zero_features_are_finite() -> None:
             assert ours.isfinite().all() and ours.amin() > -1e-6
 
 
+@pytest.mark.parametrize("variant", ["paper", "released", "fastreid"])
+@pytest.mark.filterwarnings("error")
+def test_weights_of_far_images_that_vanish(variant: Any) -> None:
+    """Squared distances of thousands, whose exponentials are 0."""
+    features = draw(60, 64, 0, 8) * 10
+    ours = k_reciprocal_rerank(features[:20], features[20:], k1=20, k2=1, metric="euclidean", variant=variant)
+    expected = dense(features, 20, 20, 1, 0.3, "euclidean", variant)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_rows_on_demand_are_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours_module, "_TILE", 16)
     features = draw(90, 12, 6, 6)

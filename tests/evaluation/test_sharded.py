@@ -57,12 +57,20 @@ def fail_on_the_last(rows: slice) -> tuple[torch.Tensor, ...]:
     return (torch.zeros(rows.stop - rows.start),)
 
 
+def run_out_of_memory(rows: slice) -> tuple[torch.Tensor, ...]:
+    if get_rank() == 1:
+        raise MemoryError
+    return (torch.zeros(rows.stop - rows.start),)
+
+
 def worker(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     neighbours_module._TILE = TILE
     dist.init_process_group("gloo", init_method=f"file://{folder / 'group'}", rank=rank, world_size=PROCESSES)
     with pytest.raises(ValueError, match="rows 6 to 10 are bad"):
         each_rank_its_rows(fail_on_the_last, 10)
+    with pytest.raises(MemoryError if rank == 1 else RuntimeError, match="" if rank == 1 else "rank 1: MemoryError"):
+        each_rank_its_rows(run_out_of_memory, 10)
     torch.save(everything(), folder / f"{rank}.pt")
     leave_group()
 

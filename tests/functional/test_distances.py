@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastreid_ext.functional.distance_rows import DistanceRows
-from fastreid_ext.functional.distances import (
-    cosine_distance,
-    euclidean_distance,
-    full_precision,
-    normalize,
-    pairwise_distance,
-)
+from fastreid_ext.functional.distances import cosine_distance, euclidean_distance, normalize, pairwise_distance
 
 HALF = [torch.float16, torch.bfloat16]
 ALL = [*HALF, torch.float32, torch.float64]
@@ -93,16 +91,46 @@ def test_autocast_does_not_lower_the_precision() -> None:
     assert torch.equal(result[0], cosine_distance(a, b)) and torch.equal(result[1], euclidean_distance(a, b))
 
 
-def test_full_precision_restores_the_setting() -> None:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with pytest.raises(KeyError), full_precision("cpu"):
-            assert torch.get_float32_matmul_precision() == "highest"
-            raise KeyError
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
+SETTINGS = """
+import torch
+from fastreid_ext.functional.precision import full_precision
+
+torch.manual_seed(0)
+a, b = torch.randn(64, 256), torch.randn(256, 64)
+exact = a @ b
+{setting}
+lowered = a @ b
+with full_precision("cpu"):
+    assert torch.equal(a @ b, exact)
+assert torch.equal(a @ b, lowered)
+first = full_precision("cpu")
+first.__enter__()
+second = full_precision("cpu")
+second.__enter__()
+first.__exit__(None, None, None)
+assert torch.equal(a @ b, exact)
+second.__exit__(None, None, None)
+assert {unchanged}
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "unchanged"),
+    [
+        ("torch.set_float32_matmul_precision('medium')", "torch.get_float32_matmul_precision() == 'medium'"),
+        ("torch.backends.fp32_precision = 'tf32'", "torch.backends.cuda.matmul.fp32_precision == 'tf32'"),
+        (
+            "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
+            "torch.backends.mkldnn.matmul.fp32_precision == 'bf16'",
+        ),
+    ],
+)
+def test_full_precision_whatever_is_set(setting: str, unchanged: str) -> None:
+    """In a process of its own: PyTorch does not forget that two kinds of settings were mixed."""
+    if "fp32_precision" in setting and not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this PyTorch has one setting only")
+    script = SETTINGS.format(setting=setting, unchanged=unchanged)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -121,12 +149,15 @@ def test_rows_equal_the_whole_matrix(dtype: torch.dtype, chunk: int, monkeypatch
     rows.rows(slice(2, 4), buffer[:2, 1:8])
     torch.testing.assert_close(buffer[:2, 1:8], squares[2:4], rtol=0, atol=tolerance)
     assert buffer[2].isnan().all() and buffer[:, [0, 8]].isnan().all()
-    assert squares.amax() <= rows.largest < torch.inf
 
 
-def test_largest_distance_says_what_may_overflow() -> None:
-    assert DistanceRows(draw(2, 3), draw(2, 3)).largest == 2
-    assert DistanceRows(draw(2, 3).float() * 1e20, draw(2, 3).float(), "euclidean").largest == torch.inf
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_features_whose_distances_overflow_are_refused(metric: Any) -> None:
+    normal = draw(2, 3).float()
+    for queries, gallery in ((normal * 1e20, normal), (normal, normal * 1e20)):
+        with pytest.raises(ValueError, match="features are so large that distances between them overflow"):
+            DistanceRows(queries, gallery, metric)
+    DistanceRows(normal.double() * 1e20, normal.double(), metric)
 
 
 def test_inputs_are_not_changed() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastreid_ext.functional.distances import full_precision
+from fastreid_ext.functional.precision import full_precision
 
 __all__ = ["MARKET", "MSMT17", "SMALL", "VERI_WILD", "DrawnSet", "SetSize", "bare_product", "draw", "size_of"]
 
