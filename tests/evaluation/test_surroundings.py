@@ -41,7 +41,8 @@ def everything(query: Any, gallery: Any, pids: Tensor) -> dict[str, Tensor]:
         results[f"{metric} ap"], results[f"{metric} cmc"] = ranks.ap, ranks.cmc
         for exact in (True, False):
             curve = roc_curve(query, gallery, *labels, metric=metric, exact=exact)  # type: ignore[arg-type]
-            results[f"{metric} tpr {exact}"] = torch.tensor([curve.tpr_at(fpr) for fpr in (0.001, 0.01, 0.1)])
+            rates = [curve.tpr_at(fpr) for fpr in (0.001, 0.01, 0.1)]
+            results[f"{metric} tpr {exact}"] = torch.tensor(rates, dtype=torch.float64)
         for variant in ("paper", "released", "fastreid"):
             distances = k_reciprocal_rerank(query, gallery, metric=metric, variant=variant)  # type: ignore[arg-type]
             results[f"{metric} {variant}"] = distances
