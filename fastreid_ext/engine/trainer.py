@@ -91,7 +91,9 @@ class DefaultTrainer:
         cfg, solver = self.cfg, self.cfg.SOLVER
         self.average = hooks.WeightAverage(self.model, solver.EMA.MOMENTUM) if solver.EMA.ENABLED else None
         # A mistake in the options of an evaluation must not wait for the end of the training.
-        build_evaluator(cfg)
+        evaluator = build_evaluator(cfg)
+        for dataset in self.test_data:
+            evaluator.check_sizes(dataset)
         self.eval_hook = hooks.EvalHook(
             self.test, cfg.TEST.EVAL_PERIOD, before_training=cfg.TEST.EVAL_UNTRAINED, swapped=self._averaged
         )

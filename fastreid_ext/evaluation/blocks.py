@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _BYTES = 2**28
 # Of queries: with fewer, a matrix product is slow; with more, it gets no quicker.
 _SMALLEST, _LARGEST = 64, 512
+_TINY = 16
 
 
 def map_blocks(
@@ -48,7 +50,7 @@ def map_blocks(
     threads = torch.get_num_threads() if source.device.type == "cpu" else 1
     row_bytes = source.dtype.itemsize * source.shape[1] + bytes_beside
     workers = min(threads, max(1, _BYTES // (_SMALLEST * row_bytes)))
-    size = block_size or max(1, min(_LARGEST, _BYTES // (workers * row_bytes)))
+    size = block_size or _even(stop - start, workers, max(1, min(_LARGEST, _BYTES // (workers * row_bytes))))
     buffers = threading.local()
 
     def run(block: slice) -> T:
@@ -61,6 +63,12 @@ def map_blocks(
     blocks = [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
     with full_precision(source.device.type), block_pool(source.device, min(len(blocks), workers)) as pool:
         return list(in_order(run, iter(blocks), pool=pool, ahead=workers))
+
+
+def _even(queries: int, workers: int, largest: int) -> int:
+    """Size of blocks of which each worker gets as many, unless they would be very small."""
+    rounds = max(1, math.ceil(queries / (largest * workers)))
+    return max(math.ceil(queries / (rounds * workers)), min(_TINY, largest))
 
 
 @contextmanager

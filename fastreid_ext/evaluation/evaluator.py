@@ -59,7 +59,9 @@ class EvaluationError(Exception):
 
     def __init__(self, results: Results, errors: Mapping[str, Exception]) -> None:
         self.results = results
-        listed = "\n  ".join(f"{dataset}: {error}" for dataset, error in errors.items())
+        listed = "\n  ".join(
+            str(error) if str(error).startswith(dataset) else f"{dataset}: {error}" for dataset, error in errors.items()
+        )
         super().__init__(f"{len(errors)} of {len(errors) + len(results)} data sets cannot be evaluated:\n  {listed}")
 
 
@@ -94,6 +96,7 @@ def evaluate(
     stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
         try:
+            evaluator.check_sizes(dataset)
             feature_set, unreadable = _extract(cfg, model, dataset, stores, device)
             _tell(on_features, feature_set)
             results[dataset.spec] = evaluator(_where_they_fit(feature_set, device))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
+from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.evaluation.clustering import nmi, require_clustering
 from fastreid_ext.evaluation.feature_set import FeatureSet
@@ -65,6 +66,18 @@ class Evaluator(ABC):
             return self._evaluate(features)
         except ValueError as error:
             raise ValueError(f"{features.name}: {error}") from error
+
+    def check_sizes(self, dataset: ReIDDataset) -> None:
+        """Refuses options that ask more than the data set has, before its features are made.
+
+        Raises:
+            ValueError: it has too few images.
+        """
+        for query, gallery in dataset.trials():
+            try:
+                self.rankings.check(len(query), len(gallery), same=dataset.protocol.query_is_gallery)
+            except ValueError as error:
+                raise ValueError(f"{dataset.spec}: {error}") from error
 
     def _evaluate(self, features: FeatureSet) -> dict[str, Any]:
         found: dict[str, list[dict[str, Any]]] = {}

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastreid_ext.config import CfgNode
 from fastreid_ext.evaluation.query_expansion import average_query_expansion
 from fastreid_ext.evaluation.rank_inputs import DistanceSource
+from fastreid_ext.evaluation.reciprocal import ReciprocalRule
 from fastreid_ext.evaluation.rerank import reranked_distances
 from fastreid_ext.functional.distances import Metric
 
@@ -74,6 +75,24 @@ class Rankings:
             yield "rerank", self._reranked(query, gallery, same)
         if self.reranking is not None and expanded is not None:
             yield "aqe+rerank", self._reranked(*expanded, same)
+
+    def check(self, queries: int, gallery: int, *, same: bool = False) -> None:
+        """Refuses what so few images cannot give.
+
+        Args:
+            queries: number of queries.
+            gallery: number of gallery images.
+            same: the queries are the gallery.
+
+        Raises:
+            ValueError: neighbourhoods are larger than the set.
+        """
+        images = gallery if same else queries + gallery
+        if self.expansion is not None and self.expansion["k"] > images:
+            raise ValueError(f"k of the expansion is {self.expansion['k']}, but there are {images} images.")
+        if self.reranking is not None:
+            rule = {name: self.reranking[name] for name in ("k1", "k2", "variant") if name in self.reranking}
+            ReciprocalRule(**rule).check(images, gallery)
 
     def options(self, name: str) -> dict[str, Any]:
         """The arguments behind a ranking, for results.json."""

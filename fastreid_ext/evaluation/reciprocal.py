@@ -36,9 +36,9 @@ class ReciprocalRule:
         variant: whose rule.
     """
 
-    k1: int
-    k2: int
-    variant: RerankVariant
+    k1: int = 20
+    k2: int = 6
+    variant: RerankVariant = "paper"
 
     def check(self, images: int, gallery: int) -> None:
         """Refuses what the images cannot give.

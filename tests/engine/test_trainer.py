@@ -17,6 +17,7 @@ from fastreid_ext.engine import DefaultTrainer, NonFiniteLossError
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.hooks import Hook, TrainingInterrupted
 from fastreid_ext.evaluation.evaluator import UnreadableImagesError
+from fastreid_ext.registry import RegistryError
 from fastreid_ext.utils.logger import setup_logger
 
 MakeCfg = Callable[..., CfgNode]
@@ -311,6 +312,13 @@ def test_a_broken_query_costs_the_figures_but_not_the_model(
     assert caplog.text.count("evaluation failed: ") == 1
     assert final(cfg)["epoch"] == 2
     assert not (Path(cfg.OUTPUT_DIR) / "results.json").exists()
+
+
+def test_options_of_the_evaluation_fail_before_the_training(make_cfg: MakeCfg) -> None:
+    with pytest.raises(ValueError, match=r"k1 must be between 1 and the \d+ images of the gallery; got 9999"):
+        DefaultTrainer(make_cfg("k1", TEST__RERANK__ENABLED=True, TEST__RERANK__K1=9999))
+    with pytest.raises(RegistryError, match="Did you mean"):
+        DefaultTrainer(make_cfg("name", TEST__EVALUATOR="ReidEvalator"))
 
 
 def test_no_test_set(make_cfg: MakeCfg) -> None:

@@ -22,6 +22,7 @@ from fastreid_ext.evaluation import (
 )
 from fastreid_ext.evaluation.evaluator import evaluate_features, results_table
 from fastreid_ext.evaluation.evaluators import EVALUATORS
+from fastreid_ext.evaluation.rankings import Rankings
 
 
 def feature_set(**changes: Any) -> FeatureSet:
@@ -202,6 +203,16 @@ def test_each_ranking_says_its_options_and_errors_their_set() -> None:
     assert rows["aqe+rerank"]["options"] == {"aqe": expansion, "rerank": reranking}
     with pytest.raises(ValueError, match="Set: k1 must be between 1 and the 90 images of the gallery; got 91"):
         figures(feature_set(), "TEST.RERANK.ENABLED", True, "TEST.RERANK.K1", 91)
+
+
+def test_sizes_are_checked_beforehand() -> None:
+    rankings = Rankings(expansion={"k": 21}, reranking={"k1": 15})
+    rankings.check(6, 15)
+    rankings.check(21, 21, same=True)
+    with pytest.raises(ValueError, match="k of the expansion is 21, but there are 20 images"):
+        rankings.check(5, 15)
+    with pytest.raises(ValueError, match="k1 must be between 1 and the 14 images of the gallery; got 15"):
+        rankings.check(90, 14)
 
 
 def test_names_are_registered() -> None:

@@ -157,4 +157,13 @@ def test_what_a_block_raises_arrives(error: type[BaseException]) -> None:
     with threads(3):
         with pytest.raises(error):
             map_blocks(fail, source)
-        assert len(map_blocks(lambda block, distances: block.start, source)) == 19
+        starts = map_blocks(lambda block, distances: block.start, source)
+    assert starts == sorted(set(starts)) and starts[0] == 0 and len(starts) > 3
+
+
+@pytest.mark.parametrize(
+    ("queries", "workers", "largest", "size"),
+    [(3368, 2, 512, 421), (3368, 1, 512, 482), (1000, 2, 512, 500), (100, 64, 512, 16), (5, 4, 2, 2), (0, 2, 512, 16)],
+)
+def test_workers_get_even_blocks(queries: int, workers: int, largest: int, size: int) -> None:
+    assert blocks_module._even(queries, workers, largest) == size
