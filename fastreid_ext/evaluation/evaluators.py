@@ -23,7 +23,7 @@ from fastreid_ext.registry import Registry
 __all__ = ["EVALUATORS", "Evaluator", "ReidEvaluator", "RetrievalEvaluator"]
 
 EVALUATORS = Registry("evaluator")
-"""Classes built as `Evaluator(cfg)` and called as `evaluator(feature_set)`: figures of one data set."""
+"""Subclasses of `Evaluator`, built with a config and called with the features of a data set: its figures."""
 
 RANKS = (1, 5, 10)
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)

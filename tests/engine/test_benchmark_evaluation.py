@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastreid_ext.engine.benchmarks import BENCHMARKS, evaluation_report, own_process, rerank
+from fastreid_ext.engine.benchmarks import BENCHMARKS, evaluation, evaluation_report, own_process, rerank
 from fastreid_ext.engine.benchmarks import Report as BenchmarkReport
 from fastreid_ext.engine.benchmarks import evaluation_data as data
 from fastreid_ext.engine.benchmarks.classic_evaluation import argsort_ranking, dense_rerank
@@ -137,6 +138,22 @@ def test_evaluation_reports_reranking(small: None, tmp_path: Path, capsys: pytes
     assert not [name for name in figures if name.endswith(("market", "msmt17", "veriwild", "5040"))]
     assert not [row for row in rows if "5,000" in row["size"]]
     assert "rank_metrics" in capsys.readouterr().out
+
+
+def test_evaluation_clusters_where_it_can(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The package's attribute of this name is the benchmark.
+    module = importlib.import_module("fastreid_ext.engine.benchmarks.evaluation")
+    monkeypatch.setattr(module, "SOP", data.SetSize("SOP", "sop", 0, 150, 12, 1, 16))
+    monkeypatch.setattr(module, "rerank", lambda options: BenchmarkReport())
+    assert [row["size"] for row in evaluation(Options(repeats=1, largest=150)).rows if row["what"] == "nmi"] == [
+        "SOP: 0 x 150 x 16"
+    ]
+
+    def missing() -> None:
+        raise ImportError("no faiss")
+
+    monkeypatch.setattr(module, "require_clustering", missing)
+    assert "nmi" not in {row["what"] for row in evaluation(Options(repeats=1, largest=150)).rows}
 
 
 def test_all_measures_reranking_once(monkeypatch: pytest.MonkeyPatch) -> None:

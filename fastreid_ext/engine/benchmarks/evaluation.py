@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from fastreid_ext.engine.benchmarks.classic_evaluation import argsort_ranking
-from fastreid_ext.engine.benchmarks.evaluation_data import MARKET, MSMT17, SMALL, VERI_WILD, DrawnSet
+from fastreid_ext.engine.benchmarks.evaluation_data import MARKET, MSMT17, SMALL, SOP, VERI_WILD, DrawnSet
 from fastreid_ext.engine.benchmarks.evaluation_report import add_growth, add_trial
 from fastreid_ext.engine.benchmarks.own_process import Trial, Work
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.rerank import rerank
+from fastreid_ext.evaluation.clustering import nmi, require_clustering
 from fastreid_ext.evaluation.query_expansion import average_query_expansion
 from fastreid_ext.evaluation.rank import rank_metrics
 from fastreid_ext.evaluation.roc import roc_curve
+from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["evaluation"]
 
@@ -31,6 +33,10 @@ def _expand(drawn: DrawnSet) -> None:
     average_query_expansion(drawn.query, drawn.gallery)
 
 
+def _cluster(drawn: DrawnSet) -> None:
+    nmi(drawn.features, drawn.pids)
+
+
 def _argsort(drawn: DrawnSet, queries: int | None = None) -> float:
     q_pids, g_pids, q_camids, g_camids = (ids.cpu().numpy() for ids in drawn.ids)
     query, gallery = drawn.query[:queries].cpu().numpy(), drawn.gallery.cpu().numpy()
@@ -40,6 +46,7 @@ def _argsort(drawn: DrawnSet, queries: int | None = None) -> float:
 RANK = Work("rank_metrics", _rank)
 ROC = Work("roc_curve", _roc)
 EXPANSION = Work("average_query_expansion", _expand)
+NMI = Work("nmi", _cluster)
 ARGSORT = Work("classic: NumPy argsort, loop", _argsort)
 ARGSORT_FEW = Work(
     f"classic: NumPy argsort, loop; {_FEW_QUERIES:,} queries", partial(_argsort, queries=_FEW_QUERIES), _FEW_QUERIES
@@ -57,6 +64,11 @@ def evaluation(options: Options) -> Report:
         add_trial(report, trial, options, "evaluation", ("over_product", "memory_mb", "speedup"))
     add_trial(report, Trial(MARKET, (ROC,), product="gallery"), options, "evaluation", ())
     add_trial(report, Trial(MARKET, (EXPANSION,), product="all"), options, "evaluation", ())
+    try:
+        require_clustering()
+        add_trial(report, Trial(SOP, (NMI,)), options, "evaluation", ())
+    except ImportError as error:
+        get_logger(__name__).warning(f"no row for the NMI: {error}")
     works = {"rank": RANK, "roc": ROC, "aqe": EXPANSION}
     add_growth(report, {f"evaluation.exponent_{name}": work for name, work in works.items()}, options)
     reranking = rerank(options)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastreid_ext.functional.precision import full_precision
 
-__all__ = ["MARKET", "MSMT17", "SMALL", "VERI_WILD", "DrawnSet", "SetSize", "bare_product", "draw", "size_of"]
+__all__ = ["MARKET", "MSMT17", "SMALL", "SOP", "VERI_WILD", "DrawnSet", "SetSize", "bare_product", "draw", "size_of"]
 
 _DRAWN_AT_ONCE = 4096
 _TILE = 1024, 2048
@@ -51,6 +51,8 @@ class SetSize:
 SMALL = SetSize("small", "small", 500, 2_000, 100, 6)
 MARKET = SetSize("Market-1501", "market", 3_368, 15_913, 751, 6)
 MSMT17 = SetSize("MSMT17", "msmt17", 11_659, 82_161, 3_060, 15)
+# Every image is query and gallery.
+SOP = SetSize("SOP", "sop", 0, 60_502, 11_316, 1, 512)
 VERI_WILD = SetSize("VERI-Wild large", "veriwild", 10_000, 128_517, 10_000, 174)
 
 
