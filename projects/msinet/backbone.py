@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,21 +11,20 @@ from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.modeling.backbones import BACKBONES
 from fastreid_ext.projects.msinet.cell import MSICell, conv1x1
 from fastreid_ext.projects.msinet.genotype import parse_genotype
+from fastreid_ext.projects.msinet.interactions import INTERACTIONS
 
-__all__ = ["CHANNELS", "MSINet"]
+__all__ = ["CHANNELS", "MSIBackbone", "MSINet"]
 
 CHANNELS = (64, 256, 384, 512)
 """Of the stem and of the three stages."""
 
 
-@BACKBONES.register(source="Gu et al., CVPR 2023", aliases=("build_msinet_backbone",))
-class MSINet(nn.Module):
-    """Light network of two-branch cells whose interactions were searched.
+class MSIBackbone(nn.Module):
+    """Stem, three stages of two cells, and down-sampling between them; what its cells are is told by a subclass.
 
     Args:
-        genotype: twelve interaction letters or a preset's name, see `parse_genotype`.
+        cell: makes the cell of an index, from 0, given its input and output channels.
         channels: of the stem and of the three stages.
-        depths: light convolutions of a cell's two branches.
         named_maps: return a dict of maps instead of the last one.
 
     Attributes:
@@ -36,22 +35,16 @@ class MSINet(nn.Module):
         images: (B, 3, H, W), H and W multiples of 16, normalised.
         returns: (B, 512, H/16, W/16); with `named_maps` a dict of this as "last", and of the map after the second
             down-sampling, (B, 384, H/16, W/16), as "local".
-
-    Raises:
-        ValueError: the genotype has another length or an unknown letter.
     """
 
-    @configurable
     def __init__(
         self,
-        genotype: str = "MSINet",
+        cell: Callable[[int, int, int], nn.Module],
         *,
         channels: Sequence[int] = CHANNELS,
-        depths: Sequence[int] = (1, 3),
         named_maps: bool = False,
     ) -> None:
         super().__init__()
-        letters = parse_genotype(genotype)
         stem, *widths = channels
         self.named_maps = named_maps
         self.local_dim, self.feature_dim = widths[-2:]
@@ -63,18 +56,11 @@ class MSINet(nn.Module):
         )
         stages, reductions = [], []
         for stage, (inputs, width) in enumerate(zip((stem, *widths[:-1]), widths, strict=True)):
-            pairs = letters[4 * stage : 4 * stage + 2], letters[4 * stage + 2 : 4 * stage + 4]
-            first = MSICell(inputs, width, genotype=pairs[0], depths=depths)
-            stages.append(nn.Sequential(first, MSICell(width, width, genotype=pairs[1], depths=depths)))
+            stages.append(nn.Sequential(cell(2 * stage, inputs, width), cell(2 * stage + 1, width, width)))
             reductions.append(nn.Sequential(conv1x1(width, width), nn.AvgPool2d(2)))
         self.stages = nn.ModuleList(stages)
         self.reductions = nn.ModuleList(reductions[:-1])
         self.reset_parameters()
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        node = cfg.MODEL.MSINET
-        return {"genotype": node.GENOTYPE, "depths": tuple(node.DEPTHS), "named_maps": True}
 
     def reset_parameters(self) -> None:
         """Draws new convolution weights (He et al. 2015); batch norms start as the identity."""
@@ -91,3 +77,53 @@ class MSINet(nn.Module):
             x = local = reduction(stage(x))
         x = self.stages[-1](x)
         return {"last": x, "local": local} if self.named_maps else x
+
+
+@BACKBONES.register(source="Gu et al., CVPR 2023", aliases=("build_msinet_backbone",))
+class MSINet(MSIBackbone):
+    """Light network of two-branch cells whose interactions were searched.
+
+    Args:
+        genotype: twelve interaction letters or a preset's name, see `parse_genotype`.
+        channels: of the stem and of the three stages.
+        depths: light convolutions of a cell's two branches; their ratio is the scale ratio (rho, Fig. 5d).
+        fusion: how a cell's branches become one map: "sum", "minus" or "mul" (Fig. 5c).
+        named_maps: return a dict of maps instead of the last one.
+
+    Shape:
+        images: (B, 3, H, W), H and W multiples of 16, normalised.
+        returns: (B, 512, H/16, W/16); with `named_maps` a dict of this as "last", and of the map after the second
+            down-sampling, (B, 384, H/16, W/16), as "local".
+
+    Raises:
+        ValueError: the genotype has another length or an unknown letter; an unknown `fusion`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        genotype: str = "MSINet",
+        *,
+        channels: Sequence[int] = CHANNELS,
+        depths: Sequence[int] = (1, 3),
+        fusion: str = "sum",
+        named_maps: bool = False,
+    ) -> None:
+        letters = parse_genotype(genotype)
+
+        def cell(index: int, inputs: int, width: int) -> MSICell:
+            pair = [INTERACTIONS.get(letter) for letter in letters[2 * index : 2 * index + 2]]
+            return MSICell(inputs, width, interactions=pair, depths=depths, fusion=fusion)
+
+        super().__init__(cell, channels=channels, named_maps=named_maps)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Keyword arguments from `MODEL.MSINET`."""
+        node = cfg.MODEL.MSINET
+        return {
+            "genotype": node.GENOTYPE,
+            "depths": tuple(node.DEPTHS),
+            "fusion": node.FUSION,
+            "named_maps": True,
+        }

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from fastreid_ext.projects.msinet.interactions import INTERACTIONS
+__all__ = ["FUSIONS", "MSICell", "conv1x1", "light_conv3x3"]
 
-__all__ = ["MSICell", "conv1x1", "light_conv3x3"]
+Interaction = Callable[[int], nn.Module]
+
+FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": lambda y1, y2: y1 + y2,
+    "minus": lambda y1, y2: y1 - y2,
+    "mul": lambda y1, y2: y1 * y2,
+}
+"""How a cell makes one map of its two branches (Fig. 5c of the paper)."""
 
 
 def conv1x1(in_channels: int, out_channels: int, *, relu: bool = True) -> nn.Sequential:
@@ -28,16 +35,20 @@ def light_conv3x3(channels: int) -> nn.Sequential:
 
 
 class MSICell(nn.Module):
-    """Two branches of different receptive field that interact twice, summed onto the input.
+    """Two branches of different receptive field that interact twice, fused and added to the input.
 
     Args:
-        genotype: letters of the two interactions.
+        interactions: what makes each of the two interactions, given the channels inside the branches.
         depths: light convolutions of each branch before each interaction; their ratio is the scale ratio (rho).
-        reduction: output channels over channels inside the branches.
+        inner: channels inside the branches; None for a quarter of `out_channels`.
+        fusion: how the branches become one map: "sum", "minus" or "mul".
 
     Shape:
         x: (B, in_channels, h, w).
         returns: (B, out_channels, h, w).
+
+    Raises:
+        ValueError: an unknown `fusion`.
     """
 
     def __init__(
@@ -45,17 +56,21 @@ class MSICell(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        genotype: str,
+        interactions: Sequence[Interaction],
         depths: Sequence[int] = (1, 3),
-        reduction: int = 4,
+        inner: int | None = None,
+        fusion: str = "sum",
     ) -> None:
         super().__init__()
-        inner = out_channels // reduction
+        if fusion not in FUSIONS:
+            raise ValueError(f"MODEL.MSINET.FUSION is {fusion!r}; choose one of {', '.join(FUSIONS)}")
+        self.fusion = fusion
+        inner = out_channels // 4 if inner is None else inner
         self.entries = nn.ModuleList(conv1x1(in_channels, inner) for _ in depths)
         self.first = nn.ModuleList(_branch(inner, depth) for depth in depths)
-        self.interaction1 = INTERACTIONS.get(genotype[0])(inner)
+        self.interaction1 = interactions[0](inner)
         self.second = nn.ModuleList(_branch(inner, depth) for depth in depths)
-        self.interaction2 = INTERACTIONS.get(genotype[1])(inner)
+        self.interaction2 = interactions[1](inner)
         self.exits = nn.ModuleList(conv1x1(inner, out_channels, relu=False) for _ in depths)
         widens = in_channels != out_channels
         self.shortcut = conv1x1(in_channels, out_channels, relu=False) if widens else nn.Identity()
@@ -65,7 +80,8 @@ class MSICell(nn.Module):
         x1, x2 = (entry(x) for entry in self.entries)
         x1, x2 = self.interaction1(self.first[0](x1), self.first[1](x2))
         x1, x2 = self.interaction2(self.second[0](x1), self.second[1](x2))
-        y: Tensor = self.relu(self.exits[0](x1) + self.exits[1](x2) + self.shortcut(x))
+        fused = FUSIONS[self.fusion](self.exits[0](x1), self.exits[1](x2))
+        y: Tensor = self.relu(fused + self.shortcut(x))
         return y
 
 

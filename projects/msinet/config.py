@@ -15,6 +15,8 @@ def add_config(cfg: CfgNode) -> None:
             "GENOTYPE": "MSINet",
             # Light convolutions of the two branches, the scale ratio of the paper's Fig. 5d.
             "DEPTHS": [1, 3],
+            # How the branches become one map: sum, minus or mul (Fig. 5c).
+            "FUSION": "sum",
             # Embedding "before" the neck, for test images of the training domain, or "after" it, for others.
             "TEST_FEAT": "before",
         }
