@@ -30,6 +30,8 @@ def defaults() -> CfgNode:
     cfg.DATALOADER = _dataloader()
     cfg.SOLVER = _solver()
     cfg.TEST = _test()
+    # Searches for losses and architectures: projects that bring one add its node (new).
+    cfg.SEARCH = CfgNode()
     return cfg
 
 

@@ -33,6 +33,8 @@ def get_cfg(project_names: Sequence[str] = ()) -> CfgNode:
 def load_config(path: str | os.PathLike[str] = "", options: Sequence[Any] = ()) -> CfgNode:
     """Reads a YAML file with its `_BASE_` chain, loads its projects, applies `options`, checks, freezes.
 
+    `_BASE_` is a file, or a list of files of which later ones win: `_BASE_: [Base-MSINet.yml, data/Base-VeRi.yml]`.
+
     Args:
         path: a file, or a short name such as `"msinet/msmt"` or `"Market1501/bagtricks_R50"`; empty for the defaults.
         options: `[KEY, value, KEY, value, ...]`, which win over the file.
@@ -85,10 +87,19 @@ def find_config(path: str | os.PathLike[str]) -> Path:
 
 
 def _read_chain(path: Path, below: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
-    """The file's values behind those of its `_BASE_`, whose values it overwrites."""
+    """The file's values behind those of its bases, in their order; a base that several share comes once, first."""
     path = path.resolve()
     if path in below:
         raise ConfigError(f"{path} is its own _BASE_")
+    values = _read(path, below)
+    chain: dict[Path, dict[str, Any]] = {}
+    for base in _bases(path, values.pop("_BASE_", None)):
+        for source, inherited in _read_chain(base, (*below, path)):
+            chain.setdefault(source, inherited)
+    return [*chain.items(), (path, values)]
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -98,10 +109,15 @@ def _read_chain(path: Path, below: tuple[Path, ...] = ()) -> list[tuple[Path, di
     values = {} if values is None else values
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path} must hold keys and values, not a {type(values).__name__}")
-    values = dict(values)
-    base = values.pop("_BASE_", None)
-    chain = _read_chain(path.parent / Path(base).expanduser(), (*below, path)) if base else []
-    return [*chain, (path, values)]
+    return dict(values)
+
+
+def _bases(path: Path, value: Any) -> list[Path]:
+    """The files that a `_BASE_` of one name or of a list of names means."""
+    names = value if isinstance(value, list) else [value] if value else []
+    if not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"_BASE_ in {path} is {value!r}; it takes a file or a list of files")
+    return [path.parent / Path(name).expanduser() for name in names]
 
 
 def _project_names(layers: Sequence[Mapping[str, Any]], options: Sequence[Any]) -> list[str]:

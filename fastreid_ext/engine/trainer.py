@@ -19,7 +19,7 @@ from fastreid_ext.engine.build import build_loop, wrap_model
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.resume import check_resumed_config
-from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError
+from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
 from fastreid_ext.modeling import build_model
 from fastreid_ext.solver import build_lr_scheduler, build_optimizer
@@ -34,7 +34,8 @@ __all__ = ["DefaultTrainer"]
 class DefaultTrainer:
     """Builds data, model, optimizer and hooks from a config and trains.
 
-    Override `build_model`, `build_train_data`, `build_test_data` or `build_hooks` for what a config cannot say.
+    Override `build_model`, `build_train_data`, `build_test_data`, `build_loop` or `build_hooks` for what a config
+    cannot say.
 
     Args:
         cfg: resolved config; `MODEL.HEADS.NUM_CLASSES` 0 becomes the number of training identities.
@@ -66,9 +67,7 @@ class DefaultTrainer:
         self.stores = ImageStores.from_config(self.cfg, self.device)
         self.loader, sampler = build_train_loader(self.cfg, self.data, device=self.device, stores=self.stores)
         self.optimizer = build_optimizer(self.cfg, self.model)
-        self.loop = build_loop(
-            self.cfg, wrap_model(self.cfg, self.model), self.loader, self.optimizer, sampler.batches_per_epoch
-        )
+        self.loop = self.build_loop(self.cfg, sampler.batches_per_epoch)
         self.checkpointer = Checkpointer(cfg.OUTPUT_DIR)
         self.scheduler = build_lr_scheduler(self.cfg, self.optimizer, sampler.batches_per_epoch)
         self.show_progress = show_progress
@@ -85,6 +84,10 @@ class DefaultTrainer:
     def build_test_data(self, cfg: CfgNode) -> list[ReIDDataset]:
         """The data sets of every evaluation."""
         return [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+
+    def build_loop(self, cfg: CfgNode, iters_per_epoch: int) -> SimpleTrainer:
+        """The loop, whose steps take `self.model`, `self.loader` and `self.optimizer`."""
+        return build_loop(cfg, wrap_model(cfg, self.model), self.loader, self.optimizer, iters_per_epoch)
 
     def build_hooks(self) -> list[Hook]:
         """The hooks in the order in which they are called."""
@@ -191,7 +194,7 @@ class DefaultTrainer:
     def test(self) -> Results:
         """Evaluates the model as it is on all test sets."""
         broadcast_buffers(self.model)
-        return evaluate(self.cfg, self.model, self.test_data, stores=self.stores)
+        return evaluate(self.cfg, self.model, self.test_data, trained_on=self.data.datasets, stores=self.stores)
 
     def unreadable_images(self) -> dict[str, str]:
         """Training images that could not be read on any rank, and why."""

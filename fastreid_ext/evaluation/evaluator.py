@@ -14,6 +14,7 @@ from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store import ImageStores
+from fastreid_ext.evaluation.domains import in_domain, is_transfer, specs_of
 from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, Evaluator
 from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
 from fastreid_ext.evaluation.inference import extract_features
@@ -70,6 +71,7 @@ def evaluate(
     model: nn.Module,
     datasets: Sequence[ReIDDataset],
     *,
+    trained_on: Sequence[ReIDDataset | str] | None = None,
     stores: ImageStores | None = None,
     on_features: Callable[[FeatureSet], None] | None = None,
 ) -> Results:
@@ -79,6 +81,8 @@ def evaluate(
         cfg: the config.
         model: takes a batch dict and returns embeddings in evaluation mode.
         datasets: with their protocols.
+        trained_on: the model's training sets, bare specs for those whose files are not at hand. Results then say which
+            test sets are of another domain, and modules that declare `seen_domain` are told; None says nothing.
         stores: where decoded images are kept; given again, they spare the next evaluation the decoding.
         on_features: called on the main process with the features of each data set, before they are evaluated.
 
@@ -95,14 +99,18 @@ def evaluate(
     evaluator = build_evaluator(cfg)
     stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
+        transfer = trained_on is not None and is_transfer(dataset, trained_on)
         try:
             evaluator.check_sizes(dataset)
-            feature_set, unreadable = _extract(cfg, model, dataset, stores, device)
+            with in_domain(model, seen=not transfer):
+                feature_set, unreadable = _extract(cfg, model, dataset, stores, device)
             _tell(on_features, feature_set)
             results[dataset.spec] = evaluator(_where_they_fit(feature_set, device))
         except (UnreadableImagesError, ValueError) as error:
             errors[dataset.spec] = error
             continue
+        if trained_on is not None:
+            results[dataset.spec] |= {"trained_on": specs_of(trained_on), "transfer": transfer}
         if unreadable:
             results[dataset.spec]["unreadable"] = unreadable
     if errors and results:
@@ -138,14 +146,18 @@ def evaluate_features(
 
 
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with a row for each data set and each of its rankings; figures in percent."""
+    """A table with a row for each data set and each of its rankings; figures in percent.
+
+    Of a test set of another domain than the training's the label is `training set -> test set`.
+    """
     rows: list[tuple[str, Mapping[str, Any]]] = []
     for dataset, figures in results.items():
+        label = f"{', '.join(figures['trained_on'])} -> {dataset}" if figures.get("transfer") else dataset
         if "untrained" in figures:
-            rows.append((f"{dataset} (untrained)", figures["untrained"]))
-        rows.append((dataset, figures))
+            rows.append((f"{label} (untrained)", figures["untrained"]))
+        rows.append((label, figures))
         for name, row in figures.get("with", {}).items():
-            rows.append((f"{dataset} + {name.replace('+', ' + ').replace('aqe', 'AQE')}", row))
+            rows.append((f"{label} + {name.replace('+', ' + ').replace('aqe', 'AQE')}", row))
     items = (item for _, row in rows for item in row.items())
     names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
     table = [[label, *(row.get(name) for name in names)] for label, row in rows]

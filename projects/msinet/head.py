@@ -32,15 +32,19 @@ class TwoBranchHead(nn.Module):
         local_width: channels of each half's feature.
         norm: the necks' kind of normalisation.
         neck_feat: whether metric losses see the features "before" or "after" the necks.
-        test_feat: whether the embedding is made "before" (same domain) or "after" the necks (transfer).
+        test_feat: whether the embedding is made "before" or "after" the necks, or "auto": before them for images of the
+            training domain, after them for others.
         cls_layer: margins and scale; plain linear logits without it.
 
     Attributes:
         embedding_dim: width of the embeddings in evaluation.
+        seen_domain: whether the images to embed are of the training domain; the evaluation sets it.
 
     Raises:
-        ValueError: `neck_feat` or `test_feat` is neither "before" nor "after".
+        ValueError: an unknown `neck_feat` or `test_feat`.
     """
+
+    seen_domain: bool = True
 
     @configurable
     def __init__(
@@ -52,13 +56,14 @@ class TwoBranchHead(nn.Module):
         local_width: int = 128,
         norm: str = "BN",
         neck_feat: str = "before",
-        test_feat: str = "before",
+        test_feat: str = "auto",
         cls_layer: CLSLayer | None = None,
     ) -> None:
         super().__init__()
-        for name, choice in (("MODEL.HEADS.NECK_FEAT", neck_feat), ("MODEL.MSINET.TEST_FEAT", test_feat)):
-            if choice not in ("before", "after"):
-                raise ValueError(f"{name} is 'before' or 'after', not {choice!r}")
+        if neck_feat not in ("before", "after"):
+            raise ValueError(f"MODEL.HEADS.NECK_FEAT is 'before' or 'after', not {neck_feat!r}")
+        if test_feat not in ("auto", "before", "after"):
+            raise ValueError(f"MODEL.MSINET.TEST_FEAT is 'auto', 'before' or 'after', not {test_feat!r}")
         self.neck_feat, self.test_feat = neck_feat, test_feat
         self.embedding_dim = feature_dim + 2 * local_width
         self.local_conv = conv1x1(local_dim, local_width)
@@ -101,7 +106,8 @@ class TwoBranchHead(nn.Module):
         }
         embedded = {name: (branch, *branch(feature)) for name, (branch, feature) in pooled.items()}
         if not self.training:
-            chosen = [before if self.test_feat == "before" else after for _, before, after in embedded.values()]
+            use_before = self.seen_domain if self.test_feat == "auto" else self.test_feat == "before"
+            chosen = [before if use_before else after for _, before, after in embedded.values()]
             return torch.cat(chosen, dim=1)
         if pids is None:
             raise ValueError("a head needs the pids in training: head(features, pids); or call eval() on the model")

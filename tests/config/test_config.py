@@ -27,10 +27,39 @@ def test_base_chain_is_overwritten_by_the_file_and_that_by_options(tmp_path: Pat
     assert cfg.is_frozen()
 
 
+def test_of_several_bases_later_ones_win(tmp_path: Path) -> None:
+    write(tmp_path, "model.yml", "SOLVER: {MAX_EPOCH: 5, BASE_LR: 0.1, GAMMA: 0.5}\nPROJECTS: ['msinet']")
+    write(tmp_path, "data/b.yml", "SOLVER: {MAX_EPOCH: 6, BASE_LR: 0.2}\nDATASETS: {NAMES: VeRi}\nPROJECTS: []")
+    cfg = load_config(write(tmp_path, "c.yml", "_BASE_: [model.yml, data/b.yml]\nSOLVER: {MAX_EPOCH: 7}"))
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA) == (7, 0.2, 0.5)
+    assert cfg.DATASETS.NAMES == ("VeRi",) and cfg.PROJECTS == ["msinet"]
+    cfg = load_config(write(tmp_path, "d.yml", "_BASE_: [data/b.yml, model.yml]"))
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR) == (5, 0.1)
+    assert load_config(write(tmp_path, "e.yml", "_BASE_: []")) == load_config()
+
+
+def test_a_base_that_two_bases_share_overwrites_neither(tmp_path: Path) -> None:
+    write(tmp_path, "root.yml", "SOLVER: {MAX_EPOCH: 5, BASE_LR: 0.1, GAMMA: 0.5}")
+    write(tmp_path, "a.yml", "_BASE_: root.yml\nSOLVER: {MAX_EPOCH: 6}")
+    write(tmp_path, "b.yml", "_BASE_: [root.yml]\nSOLVER: {BASE_LR: 0.2}")
+    cfg = load_config(write(tmp_path, "c.yml", "_BASE_: [a.yml, b.yml]"))
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA) == (6, 0.2, 0.5)
+
+
 def test_a_file_may_not_be_its_own_base(tmp_path: Path) -> None:
     write(tmp_path, "a.yml", "_BASE_: b.yml")
     with pytest.raises(ConfigError, match="its own _BASE_"):
         load_config(write(tmp_path, "b.yml", "_BASE_: a.yml"))
+    write(tmp_path, "plain.yml", "")
+    with pytest.raises(ConfigError, match="its own _BASE_"):
+        load_config(write(tmp_path, "c.yml", "_BASE_: [plain.yml, c.yml]"))
+
+
+@pytest.mark.parametrize("base", ["3", "{a: b}", "[a.yml, 3]", "['']"])
+def test_base_is_a_file_or_several(tmp_path: Path, base: str) -> None:
+    write(tmp_path, "a.yml", "")
+    with pytest.raises(ConfigError, match=r"_BASE_ in .*bad.yml is .*it takes a file or a list of files"):
+        load_config(write(tmp_path, "bad.yml", f"_BASE_: {base}"))
 
 
 def test_unknown_key_names_file_and_close_matches(tmp_path: Path) -> None:
@@ -107,6 +136,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         load_config(write(tmp_path, "list.yml", "- 1"))
     with pytest.raises(ConfigError, match=r"cannot read config .*gone.yml"):
         load_config(write(tmp_path, "orphan.yml", "_BASE_: gone.yml"))
+    with pytest.raises(ConfigError, match=r"cannot read config .*gone.yml, named by .*orphans.yml"):
+        load_config(write(tmp_path, "orphans.yml", "_BASE_: [gone.yml]"))
 
 
 def test_short_names_find_shipped_configs() -> None:

@@ -42,3 +42,27 @@ def test_config_builds_what_it_names(name: str) -> None:
 def test_config_begins_with_its_command(name: str) -> None:
     head = FILES[name].read_text(encoding="utf-8").split("_BASE_")[0]
     assert f"--config-file {FILES[name].resolve().relative_to(ROOT).as_posix()}" in head
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("msinet/") and "_to_" in name])
+def test_transfers_are_tested_on_another_data_set(name: str) -> None:
+    cfg = load_config(name)
+    assert len(cfg.DATASETS.TESTS) == 1 and cfg.DATASETS.TESTS[0].removeprefix("Small") not in cfg.DATASETS.NAMES
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS) == (250, [150, 225])
+    jitter = cfg.INPUT.CJ
+    assert jitter.ENABLED and (jitter.PROB, jitter.BRIGHTNESS, jitter.CONTRAST) == (1.0, 0.4, 0.4)
+    assert (jitter.SATURATION, jitter.HUE) == (0.3, 0.0) and not cfg.INPUT.REA.ENABLED
+
+
+TABLES = [
+    name
+    for name in FILES
+    if name.startswith("msinet/") and not any(other in name for other in ("Base", "quickstart", "search"))
+]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_msinet_configs_have_the_papers_figures_and_a_folder_of_their_own(name: str) -> None:
+    assert "\n# Paper" in FILES[name].read_text(encoding="utf-8").split("_BASE_")[0]
+    folder = load_config(name).OUTPUT_DIR
+    assert folder == f"logs/{name}"

@@ -229,6 +229,11 @@ def test_saved_features_give_the_models_figures(
     assert [file.suffix for file in files] == [".npz", ".npz"]
     printed = capsys.readouterr().out
     assert all(str(file) in printed for file in files)
+    # Files do not say what the model was trained on.
+    assert [(f.pop("trained_on"), f.pop("transfer")) for f in by_model.values()] == [
+        ([f"MarketLayout:{data}"], False),
+        ([f"MarketLayout:{data}"], True),
+    ]
     assert evaluated(*files) == by_model and len(by_model) == 2
     # A folder of one's own, and the other format.
     train.main(["--eval-only", "--save-features", "mine", "--features-format", "safetensors", *again])

@@ -170,6 +170,44 @@ def test_what_one_set_lacks_does_not_cost_the_others(cfg: CfgNode, dataset: Mark
         evaluate(cfg, Model(), [small])
 
 
+class DomainModel(Model):
+    """Has no use for images of other domains."""
+
+    seen_domain = True
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        embeddings = super().forward(batch)
+        return embeddings if self.seen_domain else torch.ones_like(embeddings)
+
+
+def test_results_say_what_is_a_transfer_and_the_model_knows(
+    cfg: CfgNode, dataset: MarketLayout, market_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = MarketLayout(tmp_path, str(market_folder("other", test_ids=6, seed=3)))
+    other.spec = "Other"
+    model = DomainModel()
+    results = evaluate(cfg, model, [dataset, other], trained_on=[dataset])
+    assert [results[spec]["transfer"] for spec in (dataset.spec, "Other")] == [False, True]
+    assert all(figures["trained_on"] == [dataset.spec] for figures in results.values())
+    both = evaluate(cfg, model, [dataset, other], trained_on=[dataset, "Other"])
+    assert [figures["transfer"] for figures in both.values()] == [False, False]
+    assert both["Other"]["mAP"] != results["Other"]["mAP"]
+    assert {**both[dataset.spec], "trained_on": [dataset.spec]} == results[dataset.spec]
+    assert model.seen_domain
+    untold = evaluate(cfg, model, [other])["Other"]
+    assert untold["mAP"] == both["Other"]["mAP"] and not {"transfer", "trained_on"} & set(untold)
+
+
+def test_table_labels_transfers() -> None:
+    figures = {"mAP": 12.5, "trained_on": ["A", "B"], "transfer": True, "with": {"aqe": {"mAP": 13.5}}}
+    lines = results_table({"C": {**figures, "untrained": {"mAP": 1.0}}, "A": {**figures, "transfer": False}}).split(
+        "\n"
+    )
+    labels = [line.split("|")[1].strip() for line in lines[2:]]
+    assert labels == ["A, B -> C (untrained)", "A, B -> C", "A, B -> C + AQE", "A", "A + AQE"]
+    assert lines[0].count("|") == 3
+
+
 def test_features_are_told_before_they_are_evaluated(cfg: CfgNode, dataset: MarketLayout) -> None:
     told: list[FeatureSet] = []
     evaluate(cfg, Model(), [dataset], on_features=told.append)

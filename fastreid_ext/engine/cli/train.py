@@ -12,11 +12,12 @@ from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
-from fastreid_ext.engine.cli.arguments import is_key, misplaced_option
+from fastreid_ext.engine.cli.arguments import add_run_arguments, is_key, misplaced_option
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.feature_writer import FeatureWriter
 from fastreid_ext.engine.cli.listing import KINDS, describe
 from fastreid_ext.engine.cli.summary import summarise
+from fastreid_ext.engine.cli.training_sets import training_sets
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import EvaluationError, Results, evaluate, results_table
@@ -51,10 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a re-identification model, or evaluate one.",
         epilog="KEY VALUE pairs overwrite the config: SOLVER.MAX_EPOCH 10 OUTPUT_DIR logs/mine",
     )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or a short name: msinet/msmt")
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or the run to --resume)")
-    parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT_DIR where it stopped")
-    parser.add_argument("--resume-from", default="", metavar="CHECKPOINT", help="continue from this checkpoint")
     parser.add_argument(
         "--save-features",
         nargs="?",
@@ -64,11 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--features-format", default="npz", choices=[suffix[1:] for suffix in SUFFIXES])
     parser.add_argument("--list", nargs="?", const="", choices=["", *KINDS], metavar="KIND", help="print what exists")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
-    parser.add_argument("--num-machines", type=int, default=1)
-    parser.add_argument("--machine-rank", type=int, default=0)
-    parser.add_argument("--dist-url", default="auto", help="tcp://host:port of machine 0")
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to overwrite")
+    add_run_arguments(parser)
     return parser
 
 
@@ -132,7 +126,9 @@ def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | Non
     get_logger(__name__).info(f"{path}: {report}")
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
     try:
-        results = evaluate(cfg, model, datasets, on_features=on_features)
+        results = evaluate(
+            cfg, model, datasets, trained_on=training_sets(cfg, state, datasets), on_features=on_features
+        )
     except EvaluationError as error:
         _report(cfg, error.results)
         raise

@@ -122,18 +122,6 @@ def test_local_branch_sees_the_two_halves() -> None:
     torch.testing.assert_close(one, other)
 
 
-def test_test_feature_before_or_after_the_neck() -> None:
-    features = {"last": torch.rand(2, 512, 4, 2), "local": torch.rand(2, 384, 4, 2)}
-    head = TwoBranchHead(num_classes=3).eval()
-    for branch in (head.global_branch, head.local_branch):
-        nn.init.constant_(branch.neck.weight, 2.0)
-    before = head(features)
-    head.test_feat = "after"
-    after = head(features)
-    assert before.shape == (2, 768)
-    torch.testing.assert_close(after, 2 * before / math.sqrt(1 + 1e-5))
-
-
 @pytest.mark.parametrize(
     ("genotype", "message"),
     [
@@ -176,8 +164,6 @@ def test_backbone_serves_one_map_heads() -> None:
 def test_two_branch_head_needs_two_maps() -> None:
     with pytest.raises(ConfigError, match='maps "last" and "local"'):
         TwoBranchHead(num_classes=2)(torch.rand(2, 512, 4, 2), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"MODEL.MSINET.TEST_FEAT is 'before' or 'after'"):
-        TwoBranchHead(test_feat="between")
 
 
 def test_unknown_interaction_lists_the_known() -> None:
