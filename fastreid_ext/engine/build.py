@@ -36,9 +36,25 @@ def wrap_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 def build_loop(
-    cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer, iters_per_epoch: int
+    cfg: CfgNode,
+    model: nn.Module,
+    loader: Any,
+    optimizer: torch.optim.Optimizer,
+    iters_per_epoch: int,
+    *,
+    plain: type[SimpleTrainer] = SimpleTrainer,
+    mixed: type[AMPTrainer] = AMPTrainer,
 ) -> SimpleTrainer:
     """The loop in the precision that `SOLVER.AMP` and the device ask for.
+
+    Args:
+        cfg: the config.
+        model: as the loop calls it.
+        loader: of batches.
+        optimizer: of the weights.
+        iters_per_epoch: iterations an epoch.
+        plain: class of a loop in the model's own precision.
+        mixed: class of a loop in mixed precision.
 
     Raises:
         ConfigError: float16 on a CPU.
@@ -52,8 +68,8 @@ def build_loop(
     device_type = next(model.parameters()).device.type
     dtype = _amp_dtype(cfg, device_type)
     if dtype is None:
-        return SimpleTrainer(model, loader, optimizer, **options)
-    return AMPTrainer(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
+        return plain(model, loader, optimizer, **options)
+    return mixed(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
 
 
 def _amp_dtype(cfg: CfgNode, device_type: str) -> torch.dtype | None:

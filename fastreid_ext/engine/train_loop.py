@@ -182,7 +182,11 @@ class SimpleTrainer(TrainerBase):
         """Clips and steps."""
         if self.clip_gradients is not None:
             self.clip_gradients(self.model.parameters())
-        self.optimizer.step()
+        self.step(self.optimizer)
+
+    def step(self, optimizer: Optimizer) -> None:
+        """A step of an optimizer with the gradients that `backward` left."""
+        optimizer.step()
 
     def _sync(self, *, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged in the last pass of a step only."""
@@ -214,7 +218,10 @@ class AMPTrainer(SimpleTrainer):
         if self.clip_gradients is not None:
             self.scaler.unscale_(self.optimizer)
             self.clip_gradients(self.model.parameters())
-        self.scaler.step(self.optimizer)
+        self.step(self.optimizer)
+
+    def step(self, optimizer: Optimizer) -> None:
+        self.scaler.step(optimizer)
         self.scaler.update()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = [
     "all_gather_objects",
+    "average_gradients",
     "barrier",
     "broadcast_buffers",
     "each_rank_its_rows",
@@ -164,6 +165,15 @@ def each_rank_its_rows(compute: Callable[[slice], tuple[Tensor, ...]], number: i
             bad_value, full, short = text
             raise ValueError(short) if bad_value else RuntimeError(f"rank {other}: {full}")
     return tuple(gather_rows(tensor) for tensor in own)
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Averages the gradients of parameters that DistributedDataParallel does not see; all ranks have the same ones."""
+    if get_world_size() > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= get_world_size()
 
 
 def broadcast_buffers(module: torch.nn.Module) -> None:

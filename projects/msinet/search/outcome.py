@@ -1,0 +1,112 @@
+"""What a search leaves: the genotype, and a config that trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from fastreid_ext.config import CfgNode, ConfigError, get_cfg, load_config
+from fastreid_ext.projects.msinet.search.supernet import MSISupernet
+from fastreid_ext.utils.files import atomic_write, write_json
+
+__all__ = ["describe_outcome", "training_config", "write_outcome"]
+
+
+_OF_THE_SEARCH = ("INPUT", "DATASETS", "DATALOADER")
+
+
+def write_outcome(cfg: CfgNode, supernet: MSISupernet) -> None:
+    """Writes `genotype.json` and `train.yml` to the output folder.
+
+    Args:
+        cfg: of the search.
+        supernet: at its end.
+    """
+    node, output = cfg.SEARCH.ARCH, Path(cfg.OUTPUT_DIR)
+    found = {
+        "genotype": supernet.genotype(),
+        "operations": supernet.operations,
+        "weights": supernet.architecture_weights().tolist(),
+        "supervision": node.SUPERVISION,
+        "split": list(node.SPLIT),
+        "data": list(cfg.DATASETS.NAMES),
+        "epochs": cfg.SOLVER.MAX_EPOCH,
+        "seed": cfg.SEED,
+    }
+    write_json(output / "genotype.json", found)
+    path = output / "train.yml"
+    values = training_config(cfg, supernet.genotype())
+    with atomic_write(path) as file:
+        file.write(f"# MSINet with the interactions that {output / 'config.yaml'} found.\n")
+        file.write(f"#   python tools/train_net.py --config-file {path}\n")
+        yaml.safe_dump(values, file, sort_keys=False)
+
+
+def training_config(cfg: CfgNode, genotype: str) -> dict[str, Any]:
+    """The recipe `SEARCH.ARCH.TRAIN_CONFIG` with a genotype, on the data and images of the search.
+
+    Returns:
+        The keys that differ from the defaults.
+
+    Raises:
+        ConfigError: the recipe cannot be read or is not for MSINet.
+    """
+    recipe = _recipe(cfg)
+    recipe.INPUT, recipe.DATASETS, recipe.DATALOADER = (cfg[name].clone() for name in _OF_THE_SEARCH)
+    recipe.MODEL.MSINET = cfg.MODEL.MSINET.clone()
+    # The nodes of the search came frozen.
+    recipe.defrost()
+    recipe.DATASETS.TESTS = tuple(cfg.DATASETS.TESTS) or tuple(cfg.DATASETS.NAMES)
+    recipe.MODEL.MSINET.GENOTYPE = genotype
+    recipe.SEED = cfg.SEED
+    recipe.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "trained")
+    defaults = dict(get_cfg(recipe.PROJECTS).leaves())
+    # What the search was is told by its own files.
+    changed = {key: value for key, value in recipe.leaves() if value != defaults[key] and not key.startswith("SEARCH.")}
+    return _nested({"PROJECTS": list(recipe.PROJECTS), **changed})
+
+
+def describe_outcome(cfg: CfgNode, supernet: MSISupernet) -> str:
+    """The genotype, the weights behind it, and the command that trains it."""
+    output = Path(cfg.OUTPUT_DIR)
+    weights = supernet.architecture_weights().tolist()
+    chosen = zip(supernet.genotype(), weights, strict=True)
+    rows = [[layer, letter, *row] for layer, (letter, row) in enumerate(chosen, start=1)]
+    table = tabulate(rows, headers=["layer", "chosen", *supernet.operations], floatfmt=".3f", tablefmt="github")
+    return "\n".join(
+        (
+            table,
+            f"genotype: {supernet.genotype()}",
+            f"genotype, weights over the epochs, log and checkpoints: {output}",
+            f"train it: python tools/train_net.py --config-file {output / 'train.yml'}",
+        )
+    )
+
+
+def _recipe(cfg: CfgNode) -> CfgNode:
+    name = cfg.SEARCH.ARCH.TRAIN_CONFIG
+    try:
+        recipe: CfgNode = load_config(name, ["PROJECTS", list(cfg.PROJECTS)]).clone()
+    except ConfigError as error:
+        raise ConfigError(f"SEARCH.ARCH.TRAIN_CONFIG cannot be used: {error}") from error
+    if recipe.MODEL.BACKBONE.NAME != "MSINet":
+        raise ConfigError(
+            f"SEARCH.ARCH.TRAIN_CONFIG {name!r} trains {recipe.MODEL.BACKBONE.NAME}, which has no genotype: name a "
+            f"config of MSINet, such as msinet/msmt"
+        )
+    recipe.defrost()
+    return recipe
+
+
+def _nested(leaves: dict[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in leaves.items():
+        *path, name = key.split(".")
+        node = nested
+        for part in path:
+            node = node.setdefault(part, {})
+        node[name] = list(value) if isinstance(value, tuple) else value
+    return nested
