@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from fastreid_ext.projects.msinet.inference import InferenceCell, can_merge
+
 __all__ = ["FUSIONS", "MSICell", "conv1x1", "light_conv3x3"]
 
 Interaction = Callable[[int], nn.Module]
@@ -81,8 +83,13 @@ class MSICell(nn.Module):
         x1, x2 = self.interaction1(self.first[0](x1), self.first[1](x2))
         x1, x2 = self.interaction2(self.second[0](x1), self.second[1](x2))
         fused = FUSIONS[self.fusion](self.exits[0](x1), self.exits[1](x2))
-        y: Tensor = self.relu(fused + self.shortcut(x))
+        y: Tensor = self.relu(fused.add_(self.shortcut(x)))
         return y
+
+    def for_inference(self) -> nn.Module:
+        """The cell with its last convolutions in one, if its batch norms are folded and its fusion is linear."""
+        # What a subclass computes may be something else.
+        return InferenceCell(self) if type(self) is MSICell and can_merge(self) else self
 
 
 def _branch(channels: int, depth: int) -> nn.Sequential:

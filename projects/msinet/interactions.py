@@ -91,9 +91,13 @@ class CrossAttention(nn.Module):
         with torch.autocast(x1.device.type, enabled=False):
             # The energy of branch 2 is that of branch 1 transposed: one product serves both.
             energy = torch.bmm(flat1, flat2.mT) if flat1.dtype == torch.float64 else flat1.float() @ flat2.float().mT
-        return self._attend(x1, flat1, energy), self._attend(x2, flat2, energy.transpose(1, 2))
+        return self._attend(x1, flat1, energy), self._attend(x2, flat2, energy.mT)
 
     def _attend(self, x: Tensor, value: Tensor, energy: Tensor) -> Tensor:
         # softmax is invariant to the added maximum; subtracting the minimum is what keeps it finite.
-        mask = torch.softmax(-energy, dim=-1).to(value.dtype)
-        return x + self.gamma * torch.bmm(mask, value).view_as(x)
+        mask = (self.gamma * torch.softmax(-energy, dim=-1)).to(value.dtype)
+        if x.is_contiguous():
+            return torch.baddbmm(value, mask, value).view_as(x)
+        # What lies channels last stays so: a product of positions by channels.
+        rows = value.mT
+        return torch.baddbmm(rows, rows, mask.mT).mT.view_as(x)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastreid_ext.engine.benchmarks.timing import alternate
 from fastreid_ext.engine.cli.benchmark import main
@@ -23,8 +24,32 @@ def test_train_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         for layout in ("contiguous", "channels-last")
     }
     assert all(row["images/s"] == pytest.approx(4 / row["s"]) for row in written["rows"])
-    assert written["figures"]["msinet.over_resnet50"] > 0
     assert "training step" in capsys.readouterr().out
+
+
+def test_msinet_benchmark(tmp_path: Path) -> None:
+    path = tmp_path / "msinet.json"
+    arguments = ["msinet", "--device", "cpu", "--repeats", "1", "--batch-size", "4", "--size", "64", "32"]
+    main([*arguments, "--json", str(path)])
+    written = json.loads(path.read_text())
+    seconds = {(row["memory"], row["what"], row["model"]): row["s"] for row in written["rows"]}
+    assert len(seconds) == 2 * (9 + 3)
+    inference = {model: s for (memory, what, model), s in seconds.items() if (memory, what) == ("freed", "inference")}
+    figures = written["figures"]
+    ours, resnet = (
+        min(inference[f"{name}, prepared"], inference[f"{name}, prepared, in slices"])
+        for name in ("MSINet", "ResNet-50")
+    )
+    assert figures["msinet.speedup"] == pytest.approx(inference["MSINet, plain"] / ours)
+    assert figures["msinet.over_resnet50"] == pytest.approx(ours / resnet)
+    assert {"msinet.training_speedup", "msinet.speedup_where_both_keep_memory"} <= set(figures)
+
+
+def test_msinet_benchmark_refuses_other_outputs() -> None:
+    module = sys.modules["fastreid_ext.engine.benchmarks.msinet"]
+    inputs = {"a": torch.ones(1), "a, quick": torch.ones(1)}
+    with pytest.raises(AssertionError, match="not close"):
+        module._check({"a": torch.nn.Identity(), "a, quick": torch.nn.Softplus()}, inputs)
 
 
 def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

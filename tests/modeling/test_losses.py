@@ -13,6 +13,7 @@ from fastreid_ext.modeling.losses import (
     Criterion,
     CrossEntropyLoss,
     FocalLoss,
+    MapLoss,
     MetricLearningLoss,
     TripletLoss,
     build_criterion,
@@ -197,7 +198,9 @@ def test_criterion_computes_every_loss_for_every_branch() -> None:
 
 
 def test_criterion_reads_every_registered_loss_from_the_config() -> None:
-    found = criterion(*LOSSES.names())(outputs(), PIDS)
+    # Projects that other tests loaded add theirs.
+    own = [entry.name for entry in LOSSES if entry.target.__module__.startswith("fastreid_ext.modeling.")]
+    found = criterion(*own)(outputs(), PIDS)
     assert set(found) == {
         "loss_cls",
         "loss_focal",
@@ -281,3 +284,22 @@ def test_a_loss_with_outputs_of_its_own_needs_only_from_outputs() -> None:
     found = Criterion(losses=[Norm()], scales=[2.0])(outputs(), PIDS)
     torch.testing.assert_close(found["loss_norm"], 2 * outputs()["features"].square().mean())
     assert isinstance(Norm(), nn.Module)
+
+
+def test_a_loss_on_maps_is_computed_once_for_all_branches() -> None:
+    class Energy(MapLoss):
+        key = "energy"
+        node = "CE"
+
+        def forward(self, maps: Tensor, pids: Tensor) -> Tensor:
+            return maps.square().mean()
+
+    losses = Criterion(losses=[Energy(), CrossEntropyLoss()], scales=[2.0, 1.0])
+    maps = torch.randn(8, 3, 2, 2)
+    for heads, names in (
+        (outputs(), {"loss_cls"}),
+        ({"branches": {"a": outputs(0), "b": outputs(1)}}, {"loss_cls_a", "loss_cls_b"}),
+    ):
+        found = losses({**heads, "map": maps}, PIDS)
+        assert set(found) == names | {"loss_energy"}
+        torch.testing.assert_close(found["loss_energy"], 2 * maps.square().mean())

@@ -2,8 +2,10 @@
 
 from fastreid_ext.engine.benchmarks.evaluation import evaluation
 from fastreid_ext.engine.benchmarks.loader import loader
+from fastreid_ext.engine.benchmarks.msinet import msinet
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Report
 from fastreid_ext.engine.benchmarks.rerank import rerank
+from fastreid_ext.engine.benchmarks.sam import sam
 from fastreid_ext.engine.benchmarks.train import train
 
-__all__ = ["BENCHMARKS", "Report", "evaluation", "loader", "rerank", "train"]
+__all__ = ["BENCHMARKS", "Report", "evaluation", "loader", "msinet", "rerank", "sam", "train"]

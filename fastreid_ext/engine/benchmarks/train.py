@@ -45,9 +45,6 @@ def train(options: Options) -> Report:
             report.rows.append({"what": mode, "model": name, "layout": layout, "s": value, "images/s": rate})
             key = f"{mode.split()[0]}.{name.lower().replace('-', '')}.{layout.replace('-', '_')}_images_per_second"
             report.figures[key] = rate
-        if mode == "inference":
-            best = {name: min(v for run, v in seconds.items() if run.startswith(name)) for name, _ in models}
-            report.figures["msinet.over_resnet50"] = best["MSINet"] / best["ResNet-50"]
     return report
 
 

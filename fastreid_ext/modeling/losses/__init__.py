@@ -1,6 +1,6 @@
 """Losses: plain modules, and the criterion that a config makes of them."""
 
-from fastreid_ext.modeling.losses.base import ClassificationLoss, Loss, PairwiseLoss, check_inputs
+from fastreid_ext.modeling.losses.base import ClassificationLoss, Loss, MapLoss, PairwiseLoss, check_inputs
 from fastreid_ext.modeling.losses.circle import CircleLoss
 from fastreid_ext.modeling.losses.cosface import Cosface
 from fastreid_ext.modeling.losses.criterion import Criterion, build_criterion
@@ -20,6 +20,7 @@ __all__ = [
     "CrossEntropyLoss",
     "FocalLoss",
     "Loss",
+    "MapLoss",
     "MetricLearningLoss",
     "PairwiseLoss",
     "TripletAllLoss",

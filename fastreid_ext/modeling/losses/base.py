@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastreid_ext.config import CfgNode
 from fastreid_ext.utils.dist import gather
 
-__all__ = ["ClassificationLoss", "Loss", "PairwiseLoss", "check_inputs"]
+__all__ = ["ClassificationLoss", "Loss", "MapLoss", "PairwiseLoss", "check_inputs"]
 
 
 class Loss(nn.Module):
@@ -68,6 +68,25 @@ class PairwiseLoss(Loss):
             Result: scalar.
         """
         loss: Tensor = self(gather(outputs["features"]), gather(pids))
+        return loss
+
+
+class MapLoss(Loss):
+    """A loss on the backbone's last map: computed once, however many branches the head has."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, feature_dim: int) -> dict[str, Any]:  # type: ignore[override]  # maps have channels
+        """Keyword arguments of the loss on maps of `feature_dim` channels."""
+        raise NotImplementedError(f"{cls.__name__} does not say how it is made from a config")
+
+    def from_outputs(self, outputs: Mapping[str, Any], pids: Tensor) -> Tensor:
+        """The loss of `outputs["map"]` (B, C, h, w).
+
+        Shape:
+            pids: (B,).
+            Result: scalar.
+        """
+        loss: Tensor = self(outputs["map"], pids)
         return loss
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, ConfigError
-from fastreid_ext.modeling.losses.base import Loss
+from fastreid_ext.modeling.losses.base import Loss, MapLoss
 from fastreid_ext.modeling.losses.registry import LOSSES
 
 __all__ = ["Criterion", "build_criterion"]
@@ -38,34 +38,49 @@ class Criterion(nn.Module):
         """Weighted losses by name, `loss_<key>`; their sum is to be minimised.
 
         A head with several branches returns `{"branches": {name: outputs of the branch}}`: each branch has every loss,
-        named `loss_<key>_<branch>`.
+        named `loss_<key>_<branch>`. Losses on the backbone's last map, `outputs["map"]`, are computed once.
 
         Shape:
             pids: (B,).
             Results: scalars.
         """
-        branches: Mapping[str, Mapping[str, Any]] = outputs.get("branches", {})
-        if not branches:
-            return self._losses(outputs, pids, "")
-        return {
-            name: loss
+        branches: Mapping[str, Mapping[str, Any]] = outputs.get("branches", {}) or {"": outputs}
+        of_branches = {
+            f"loss_{key}_{branch}" if branch else f"loss_{key}": loss
             for branch, of_branch in branches.items()
-            for name, loss in self._losses(of_branch, pids, f"_{branch}").items()
+            for key, loss in self._losses(of_branch, pids, on_maps=False)
         }
+        return of_branches | {f"loss_{key}": loss for key, loss in self._losses(outputs, pids, on_maps=True)}
 
-    def _losses(self, outputs: Mapping[str, Any], pids: Tensor, suffix: str) -> dict[str, Tensor]:
-        return {
-            f"loss_{key}{suffix}": scale * loss.from_outputs(outputs, pids)  # type: ignore[operator]
-            for (key, loss), scale in zip(self.losses.items(), self.scales, strict=True)
-        }
+    def _losses(self, outputs: Mapping[str, Any], pids: Tensor, *, on_maps: bool) -> Iterator[tuple[str, Tensor]]:
+        for (key, loss), scale in zip(self.losses.items(), self.scales, strict=True):
+            if isinstance(loss, MapLoss) == on_maps:
+                yield key, scale * loss.from_outputs(outputs, pids)  # type: ignore[operator]
 
 
-def build_criterion(cfg: CfgNode) -> Criterion:
+def build_criterion(cfg: CfgNode, feature_dim: int | None = None) -> Criterion:
     """The losses of `MODEL.LOSSES.NAME`, each with the `SCALE` of its node.
+
+    Args:
+        cfg: a config.
+        feature_dim: channels of the backbone's last map, which losses on maps need.
 
     Raises:
         RegistryError: there is no loss of that name.
-        ConfigError: no loss, or the same loss twice.
+        ConfigError: no loss, the same loss twice, or one on maps of which the channels are not known.
     """
-    losses = [LOSSES.get(name)(cfg) for name in cfg.MODEL.LOSSES.NAME]
+    losses = [_build_loss(name, cfg, feature_dim) for name in cfg.MODEL.LOSSES.NAME]
     return Criterion(losses=losses, scales=[loss.scale(cfg) for loss in losses])
+
+
+def _build_loss(name: str, cfg: CfgNode, feature_dim: int | None) -> Loss:
+    make = LOSSES.get(name)
+    if not (isinstance(make, type) and issubclass(make, MapLoss)):
+        loss: Loss = make(cfg)
+        return loss
+    if feature_dim is None:
+        raise ConfigError(
+            f"{name} is a loss on the backbone's last map, and nobody said how many channels that has: "
+            f"build_criterion(cfg, feature_dim=backbone.feature_dim)"
+        )
+    return make(cfg, feature_dim=feature_dim)

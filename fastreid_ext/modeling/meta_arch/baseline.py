@@ -24,7 +24,8 @@ class Baseline(nn.Module):
     Args:
         backbone: normalised images -> what the head takes.
         heads: in training (features, pids) -> dict; in evaluation features -> embeddings.
-        criterion: (that dict, pids) -> dict of scalar losses; needed in training only.
+        criterion: (that dict with the backbone's last map as "map", pids) -> dict of scalar losses; needed in training
+            only.
         pixel_mean: of each colour, on the scale of the images.
         pixel_std: of each colour, on the scale of the images.
         channels_last: lays weights and images out channels last.
@@ -63,7 +64,7 @@ class Baseline(nn.Module):
         return {
             "backbone": backbone,
             "heads": build_heads(cfg, feature_dim),
-            "criterion": build_criterion(cfg),
+            "criterion": build_criterion(cfg, feature_dim),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.CHANNELS_LAST,
@@ -89,7 +90,9 @@ class Baseline(nn.Module):
         if self.criterion is None:
             raise ValueError("training needs losses: give the model a criterion")
         pids = batch["targets"].to(self.pixel_mean.device)
-        losses: dict[str, Tensor] = self.criterion(self.heads(self.backbone(images), pids), pids)
+        maps = self.backbone(images)
+        last = maps["last"] if isinstance(maps, Mapping) else maps
+        losses: dict[str, Tensor] = self.criterion({**self.heads(maps, pids), "map": last}, pids)
         return losses
 
     def preprocess(self, batch: Mapping[str, Any] | Tensor) -> Tensor:
