@@ -12,6 +12,7 @@ from fastreid_ext.engine.cli.arguments import add_run_arguments, misplaced_optio
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.searches import build_architecture_search
+from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.env import machine_info
 from fastreid_ext.utils.logger import get_logger, setup_logger
@@ -53,6 +54,7 @@ def search(cfg: CfgNode, resume: bool | str) -> None:
 
 def _search(cfg: CfgNode, resume: bool | str) -> None:
     setup_logger(cfg.OUTPUT_DIR)
+    keep_freed_memory()
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
     # A process that got the config from another one has not loaded its projects.

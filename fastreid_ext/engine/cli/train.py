@@ -23,6 +23,7 @@ from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import EvaluationError, Results, evaluate, results_table
 from fastreid_ext.evaluation.feature_files import SUFFIXES
 from fastreid_ext.modeling import build_model
+from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.env import machine_info
 from fastreid_ext.utils.files import write_json
@@ -95,6 +96,7 @@ def train_or_evaluate(
 
 def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_features: FeatureWriter | None) -> None:
     setup_logger(cfg.OUTPUT_DIR)
+    keep_freed_memory()
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
     if eval_only:
