@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -14,9 +12,9 @@ from torch import Tensor
 
 from fastreid_ext.evaluation.rank_inputs import DistanceSource
 from fastreid_ext.functional.precision import full_precision
-from fastreid_ext.utils.threads import in_order, single_threaded_pool
+from fastreid_ext.utils.threads import block_pool, in_order
 
-__all__ = ["block_pool", "map_blocks"]
+__all__ = ["map_blocks"]
 
 T = TypeVar("T")
 
@@ -69,17 +67,3 @@ def _even(queries: int, workers: int, largest: int) -> int:
     """Size of blocks of which each worker gets as many, unless they would be very small."""
     rounds = max(1, math.ceil(queries / (largest * workers)))
     return max(math.ceil(queries / (rounds * workers)), min(_TINY, largest))
-
-
-@contextmanager
-def block_pool(device: torch.device, blocks: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Single-threaded workers, as many as torch has threads on a CPU; None where one thread is enough."""
-    workers = min(torch.get_num_threads(), blocks)
-    if device.type != "cpu" or workers < 2:
-        yield None
-        return
-    pool = single_threaded_pool(workers, name="blocks")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)

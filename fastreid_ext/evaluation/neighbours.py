@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.blocks import block_pool
 from fastreid_ext.evaluation.neighbour_kernels import offer_tile
 from fastreid_ext.functional.distance_rows import DistanceRows
 from fastreid_ext.functional.distances import Metric
 from fastreid_ext.functional.precision import full_precision, wide_type
 from fastreid_ext.utils.dist import each_rank_its_rows, get_world_size
-from fastreid_ext.utils.threads import in_order
+from fastreid_ext.utils.threads import block_pool, in_order
 
 __all__ = ["Neighbours", "nearest_neighbours"]
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from fastreid_ext.evaluation.blocks import block_pool
 from fastreid_ext.evaluation.neighbours import Neighbours
 from fastreid_ext.evaluation.rerank_kernels import pair_products
 from fastreid_ext.functional.distances import Metric, direction_divisors
 from fastreid_ext.functional.precision import full_precision
-from fastreid_ext.utils.threads import in_order
+from fastreid_ext.utils.threads import block_pool, in_order
 
 __all__ = ["ReciprocalRule", "RerankVariant", "encode"]
 

@@ -29,8 +29,8 @@ def prepare_for_inference(model: M) -> M:
 
     The criterion is left out, batch norms are folded into convolutions, parts with a form for inference
     (`ForInference`) take it, and on a CPU weights and images are laid out channels last. There, `keep_freed_memory`
-    makes large batches quicker still, and `InSlices` where that is not wanted. Outputs are the model's in evaluation
-    but for rounding; the copy cannot be trained, and its state names are its own.
+    makes large batches quicker still. Outputs are the model's in evaluation but for rounding; the copy cannot be
+    trained, and its state names are its own.
 
     Args:
         model: left as it is; a whole model or a part, such as a backbone.

@@ -15,6 +15,7 @@ import torch
 from fastreid_ext.utils.dist import get_world_size
 
 __all__ = [
+    "block_pool",
     "default_threads",
     "in_order",
     "keep_torch_threads",
@@ -67,6 +68,20 @@ def single_threaded_pool(workers: int, *, name: str = "") -> ThreadPoolExecutor:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return pool
+
+
+@contextmanager
+def block_pool(device: torch.device, blocks: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Single-threaded workers, as many as torch has threads on a CPU; None where one thread is enough."""
+    workers = min(torch.get_num_threads(), blocks)
+    if device.type != "cpu" or workers < 2:
+        yield None
+        return
+    pool = single_threaded_pool(workers, name="blocks")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def in_order(

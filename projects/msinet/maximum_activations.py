@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fastreid_ext.evaluation.blocks import block_pool
 from fastreid_ext.functional.precision import full_precision
 from fastreid_ext.projects.msinet.activation_kernels import anchor_gradient, column_maxima, other_gradient, row_maxima
-from fastreid_ext.utils.threads import in_order
+from fastreid_ext.utils.threads import block_pool, in_order
 
 __all__ = ["maximum_activations", "projected_maximum_activations"]
 

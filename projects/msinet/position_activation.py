@@ -55,7 +55,6 @@ class PositionActivation(nn.Module):
         """
         assert self.query.bias is not None and self.key.bias is not None
         with full_precision(projected.device.type):
-            queries, keys = (projected + torch.cat([self.query.bias, self.key.bias]).to(projected.dtype)).chunk(
-                2, dim=2
-            )
+            bias = torch.cat([self.query.bias, self.key.bias]).to(projected.dtype)
+            queries, keys = (projected + bias).chunk(2, dim=2)
             return (queries @ keys.mT).amax(2)

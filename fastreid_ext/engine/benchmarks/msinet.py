@@ -17,7 +17,6 @@ from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.timing import alternate
 from fastreid_ext.modeling.backbones import ResNet
 from fastreid_ext.modeling.inference import prepare_for_inference
-from fastreid_ext.modeling.slices import InSlices
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.logger import get_logger
 
@@ -25,9 +24,8 @@ __all__ = ["msinet"]
 
 TOLERANCE = 1e-4
 PLAIN, PLAIN_LAST = "MSINet, plain", "MSINet, plain, channels-last"
-OURS, PREPARED, SLICED = "MSINet, channels-last", "MSINet, prepared", "MSINet, prepared, in slices"
-RESNET, RESNET_LAST = "ResNet-50", "ResNet-50, channels-last"
-RESNET_PREPARED, RESNET_SLICED = "ResNet-50, prepared", "ResNet-50, prepared, in slices"
+OURS, PREPARED = "MSINet, channels-last", "MSINet, prepared"
+RESNET, RESNET_LAST, RESNET_PREPARED = "ResNet-50", "ResNet-50, channels-last", "ResNet-50, prepared"
 
 T = TypeVar("T", Tensor, nn.Module)
 Seconds = dict[str, dict[str, float]]
@@ -48,29 +46,20 @@ def msinet(options: Options) -> Report:
         for what, of_models in seconds.items()
         for model, s in of_models.items()
     ]
-    inference, step = handled["freed"]["inference"], handled["freed"]["training step"]
-    figures = {
-        "msinet.speedup": inference[PLAIN] / _best(inference, "MSINet"),
-        "msinet.speedup_prepared": inference[PLAIN] / inference[PREPARED],
-        "msinet.speedup_over_channels_last": inference[PLAIN_LAST] / _best(inference, "MSINet"),
-        "msinet.over_resnet50": _best(inference, "MSINet") / _best(inference, "ResNet-50"),
-        "msinet.training_speedup": step[PLAIN] / step[OURS],
-        "msinet.training_speedup_over_channels_last": step[PLAIN_LAST] / step[OURS],
-    }
+    figures = _figures(handled["freed"], "")
     if "kept" in handled:
-        inference, kept = handled["kept"]["inference"], handled["kept"]["training step"]
-        figures["msinet.speedup_where_both_keep_memory"] = inference[PLAIN] / _best(inference, "MSINet")
-        figures["msinet.over_resnet50_where_both_keep_memory"] = _best(inference, "MSINet") / _best(
-            inference, "ResNet-50"
-        )
-        figures["msinet.training_speedup_where_both_keep_memory"] = kept[PLAIN] / kept[OURS]
-        figures["msinet.training_speedup_of_kept_memory"] = step[OURS] / kept[OURS]
+        figures |= _figures(handled["kept"], "_where_both_keep_memory")
     return Report(rows, figures)
 
 
-def _best(inference: dict[str, float], name: str) -> float:
-    """Seconds of the prepared model, with whole batches or in slices: which is quicker depends on the memory."""
-    return min(seconds for model, seconds in inference.items() if model.startswith(f"{name}, prepared"))
+def _figures(seconds: Seconds, suffix: str) -> dict[str, float]:
+    inference, step = seconds["inference"], seconds["training step"]
+    figures = {
+        "speedup": inference[PLAIN] / inference[PREPARED],
+        "over_resnet50": inference[PREPARED] / inference[RESNET_PREPARED],
+        "training_speedup": step[PLAIN] / step[OURS],
+    }
+    return {f"msinet.{name}{suffix}": value for name, value in figures.items()}
 
 
 def _measure_alone(options: Options, *, kept: bool) -> Seconds:
@@ -103,17 +92,14 @@ def _models(images: Tensor) -> dict[str, nn.Module]:
     ours, resnet = _warmed(project.MSINet(), images), _warmed(ResNet(), images)
     plain = PlainMSINet(project.parse_genotype("MSINet")).to(images.device)
     plain.load_state_dict(ours.state_dict())
-    prepared, resnet_prepared = prepare_for_inference(ours), prepare_for_inference(resnet)
     return {
         PLAIN: plain,
         PLAIN_LAST: _channels_last(deepcopy(plain)),
         OURS: _channels_last(ours),
-        PREPARED: prepared,
-        SLICED: InSlices(prepared),
+        PREPARED: prepare_for_inference(ours),
         RESNET: resnet,
         RESNET_LAST: _channels_last(deepcopy(resnet)),
-        RESNET_PREPARED: resnet_prepared,
-        RESNET_SLICED: InSlices(resnet_prepared),
+        RESNET_PREPARED: prepare_for_inference(resnet),
     }
 
 
