@@ -29,8 +29,8 @@ def build_architecture_search(cfg: CfgNode, *, show_progress: bool = False) -> A
     """
     if "ARCH" not in cfg.SEARCH:
         raise ConfigError(
-            "the config has no SEARCH.ARCH: name a project that brings an architecture search, such as PROJECTS "
-            '["msinet"]; projects/msinet/configs/search_msmt.yml is one'
+            "there is no SEARCH.ARCH: give a --config-file that names a project with an architecture search, such as "
+            "projects/msinet/configs/search_msmt.yml"
         )
     search: ArchitectureSearch = ARCHITECTURE_SEARCHES.get(cfg.SEARCH.ARCH.NAME)(cfg, show_progress=show_progress)
     return search

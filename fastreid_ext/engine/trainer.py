@@ -70,6 +70,11 @@ class DefaultTrainer:
         self.loop = self.build_loop(self.cfg, sampler.batches_per_epoch)
         self.checkpointer = Checkpointer(cfg.OUTPUT_DIR)
         self.scheduler = build_lr_scheduler(self.cfg, self.optimizer, sampler.batches_per_epoch)
+        if self.loop.max_iterations <= cfg.SOLVER.WARMUP_ITERS:
+            self.log.warning(
+                f"SOLVER.WARMUP_ITERS {cfg.SOLVER.WARMUP_ITERS}: this run of {self.loop.max_iterations} steps ends "
+                f"before its learning rate is reached"
+            )
         self.show_progress = show_progress
         self.loop.register_hooks(self.build_hooks())
 
@@ -179,7 +184,7 @@ class DefaultTrainer:
                 self.loop.train()
             except NonFiniteLossError as error:
                 path = self.checkpointer.save("model_nonfinite", self._weights(), resumable=False)
-                self.log.error(f"{error}\nThe weights before this step are in {path}.")
+                self.log.error(f"{error}\nThe model as it was then is in {path}.")
                 raise
         if self.eval_hook.error is not None:
             raise self.eval_hook.error

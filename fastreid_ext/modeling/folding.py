@@ -45,7 +45,9 @@ def fold_batch_norms(model: M) -> M:
 
 
 class _Calls(Tracer):
-    """Records calls; batch norms of ours count as layers, as torch's do."""
+    """Records calls, and reads of weights and buffers; batch norms of ours count as layers, as torch's do."""
+
+    proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
@@ -64,8 +66,11 @@ def _graphs(module: nn.Module) -> Iterator[tuple[nn.Module, Graph]]:
 def _pairs(part: nn.Module, graph: Graph) -> list[tuple[nn.Module, nn.Module]]:
     """Layers called once, each with the layer called once that alone takes what it returns."""
     calls = [node for node in graph.nodes if node.op == "call_module"]
+    read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     times = Counter(node.target for node in calls)
-    once = {node: part.get_submodule(node.target) for node in calls if times[node.target] == 1}
+    once = {
+        node: part.get_submodule(node.target) for node in calls if times[node.target] == 1 and node.target not in read
+    }
     return [
         (once[node], once[user])
         for node in once

@@ -9,7 +9,9 @@ __all__ = ["keep_freed_memory"]
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEEP_BELOW, _RETURN_ABOVE = 2**30, 2**31 - 1
+_RETURN_ABOVE = 2**31 - 1
+# Bytes; older versions refuse more than the second.
+_KEEP_BELOW = (2**30, 2**25)
 
 
 def keep_freed_memory() -> bool:
@@ -20,9 +22,10 @@ def keep_freed_memory() -> bool:
     process then stays as large as it once was.
 
     Returns:
-        Whether the C library does so.
+        Whether the C library does so. Before version 2.35 glibc keeps pieces of up to 32 MiB only.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _KEEP_BELOW) and mallopt(_TRIM_THRESHOLD, _RETURN_ABOVE))
+    kept = any(mallopt(_MMAP_THRESHOLD, size) for size in _KEEP_BELOW)
+    return bool(mallopt(_TRIM_THRESHOLD, _RETURN_ABOVE)) and kept

@@ -14,6 +14,7 @@ from fastreid_ext.functional.precision import full_precision, widen
 from fastreid_ext.modeling.losses import LOSSES, MapLoss
 from fastreid_ext.projects.msinet.maximum_activations import maximum_activations, projected_maximum_activations
 from fastreid_ext.projects.msinet.position_activation import PositionActivation
+from fastreid_ext.registry import close_matches
 from fastreid_ext.utils.dist import gather
 
 __all__ = ["Align", "Layout", "SpatialAlignmentModule", "spatial_alignment_loss"]
@@ -27,7 +28,7 @@ def spatial_alignment_loss(
     pids: Tensor,
     *,
     self_activation: PositionActivation | None = None,
-    align: Align = "pam-self",
+    align: Align | None = None,
     layout: Layout = "paper",
     others: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
@@ -40,7 +41,7 @@ def spatial_alignment_loss(
     Args:
         maps: a backbone's last maps of the anchors.
         pids: of the anchors.
-        self_activation: for "pam-self".
+        self_activation: for "pam-self", which is the default with it; without it "separated" is.
         align: Table 5: "positives" with each other, "negatives" with each other, "unified" for all images with each
             other, "separated" for the sum of the first two, "pam-self" for positives with `self_activation` and
             negatives with each other.
@@ -55,6 +56,7 @@ def spatial_alignment_loss(
     Raises:
         ValueError: other shapes, an unknown choice, or "pam-self" without `self_activation`.
     """
+    align = align or ("separated" if self_activation is None else "pam-self")
     _check_choices(align, layout)
     maps = _checked(maps, pids)
     compared, other_pids = (maps, pids) if others is None else (_checked(*others), others[1])
@@ -197,4 +199,8 @@ def _with_one(directions: Tensor, mask: Tensor, given: Tensor) -> Tensor:
 def _check_choices(align: str, layout: str) -> None:
     for name, choice, choices in (("align", align, get_args(Align)), ("layout", layout, get_args(Layout))):
         if choice not in choices:
-            raise ValueError(f"unknown {name} '{choice}' of the spatial alignment: choose one of {', '.join(choices)}.")
+            hint = "".join(f" Did you mean {match}?" for match in close_matches(choice, choices, 1))
+            raise ValueError(
+                f"unknown {name} '{choice}' of the spatial alignment (MODEL.LOSSES.SAM.{name.upper()}).{hint} "
+                f"Choose one of {', '.join(choices)}"
+            )

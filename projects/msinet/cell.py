@@ -50,7 +50,7 @@ class MSICell(nn.Module):
         returns: (B, out_channels, h, w).
 
     Raises:
-        ValueError: an unknown `fusion`.
+        ValueError: an unknown `fusion`, or `depths` that are not two numbers from 1 on.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class MSICell(nn.Module):
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"MODEL.MSINET.FUSION is {fusion!r}; choose one of {', '.join(FUSIONS)}")
+        if len(depths) != 2 or not all(isinstance(depth, int) and depth >= 1 for depth in depths):
+            raise ValueError(f"MODEL.MSINET.DEPTHS is {list(depths)}; it takes two whole numbers, each at least 1")
         self.fusion = fusion
         inner = out_channels // 4 if inner is None else inner
         self.entries = nn.ModuleList(conv1x1(in_channels, inner) for _ in depths)

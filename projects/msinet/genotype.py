@@ -24,19 +24,22 @@ def parse_genotype(genotype: str) -> str:
     Raises:
         ValueError: another length, or a letter that no interaction has.
     """
+    if not isinstance(genotype, str):
+        raise ValueError(f"a genotype (MODEL.MSINET.GENOTYPE) is a string of letters, not {genotype!r}")
     if genotype in PRESETS:
         return PRESETS[genotype]
+    given = f"genotype {genotype!r} (MODEL.MSINET.GENOTYPE)"
     known = ", ".join(f"{entry.name} ({entry.description.rstrip('.')})" for entry in INTERACTIONS)
     for position, letter in enumerate(genotype):
         if letter not in INTERACTIONS:
             matches = close_matches(genotype, PRESETS)
             hint = f" Did you mean the preset {matches[0]}?" if matches else ""
-            raise ValueError(
-                f"genotype {genotype!r} has {letter!r} at position {position + 1}; letters: {known}.{hint}"
-            )
+            if all(capital in INTERACTIONS for capital in genotype.upper()):
+                hint = f" Letters are capitals: {genotype.upper()}"
+            raise ValueError(f"{given} has {letter!r} at position {position + 1}; letters: {known}.{hint}")
     if len(genotype) != GENOTYPE_LENGTH:
         raise ValueError(
-            f"genotype {genotype!r} has {len(genotype)} letters; it needs {GENOTYPE_LENGTH}, two a cell. "
+            f"{given} has {len(genotype)} letters; it needs {GENOTYPE_LENGTH}, two a cell. "
             f"Presets: {', '.join(PRESETS)}"
         )
     return genotype

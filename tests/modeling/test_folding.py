@@ -100,6 +100,9 @@ def _on_data(net: Net, x: Tensor) -> Tensor:
         lambda net, x: net.bn(net.conv(x)) + net.bn(x),
         lambda net, x: net.bn(net.conv(x).mul_(2)),
         lambda net, x: net.conv(net.bn(x)),
+        lambda net, x: net.bn(net.conv(x)) + nn.functional.conv2d(x, net.conv.weight),
+        lambda net, x: net.bn(net.conv(x)) * net.conv.weight.norm(),
+        lambda net, x: net.bn(net.conv(x)) + net.bn.running_mean.view(1, -1, 1, 1),
         _on_data,
     ],
 )

@@ -303,3 +303,5 @@ def test_a_loss_on_maps_is_computed_once_for_all_branches() -> None:
         found = losses({**heads, "map": maps}, PIDS)
         assert set(found) == names | {"loss_energy"}
         torch.testing.assert_close(found["loss_energy"], 2 * maps.square().mean())
+    with pytest.raises(ConfigError, match="loss_energy is of the backbone's last map"):
+        losses(outputs(), PIDS)

@@ -55,6 +55,11 @@ class Criterion(nn.Module):
     def _losses(self, outputs: Mapping[str, Any], pids: Tensor, *, on_maps: bool) -> Iterator[tuple[str, Tensor]]:
         for (key, loss), scale in zip(self.losses.items(), self.scales, strict=True):
             if isinstance(loss, MapLoss) == on_maps:
+                if on_maps and "map" not in outputs:
+                    raise ConfigError(
+                        f"loss_{key} is of the backbone's last map, but this backbone returns none: neither a tensor nor "
+                        f'a dict with "last"'
+                    )
                 yield key, scale * loss.from_outputs(outputs, pids)  # type: ignore[operator]
 
 

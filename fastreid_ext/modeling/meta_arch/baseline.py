@@ -91,8 +91,9 @@ class Baseline(nn.Module):
             raise ValueError("training needs losses: give the model a criterion")
         pids = batch["targets"].to(self.pixel_mean.device)
         maps = self.backbone(images)
-        last = maps["last"] if isinstance(maps, Mapping) else maps
-        losses: dict[str, Tensor] = self.criterion({**self.heads(maps, pids), "map": last}, pids)
+        last = maps.get("last") if isinstance(maps, Mapping) else maps
+        outputs = {**self.heads(maps, pids), **({} if last is None else {"map": last})}
+        losses: dict[str, Tensor] = self.criterion(outputs, pids)
         return losses
 
     def preprocess(self, batch: Mapping[str, Any] | Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class ArchitectureHistory(Hook):
     def before_train(self) -> None:
         if self.main_process and not can_plot():
             get_logger(__name__).warning(
-                "matplotlib is not installed: architecture.json is written, its picture is not. "
+                "matplotlib cannot be imported: architecture.json is written, its picture is not. "
                 "pip install 'fastreid_ext[viz]', then --resume draws it"
             )
         if not self.epochs:

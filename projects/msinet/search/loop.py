@@ -51,19 +51,24 @@ class SearchLoop(SimpleTrainer):
     def _architecture_step(self) -> None:
         if self._validation_batches is None:
             self._validation_batches = iter(self.validation_loader)
-        batch = next(self._validation_batches)
-        self.architecture_optimizer.zero_grad(set_to_none=True)
+        total = 0.0
         with self.network.learning_architecture() as architecture:
-            with self.autocast():
-                ((name, loss),) = self.network(batch).items()
-            self.backward(loss)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise NonFiniteLossError(self.iteration, {f"validation {name}": value}, list(batch.get("img_paths", [])))
+            for _ in range(self.accumulation_steps):
+                batch = next(self._validation_batches)
+                with self.autocast():
+                    ((name, loss),) = self.network(batch).items()
+                self.backward(loss / self.accumulation_steps)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    paths = list(batch.get("img_paths", []))
+                    raise NonFiniteLossError(self.iteration, {f"validation {name}": value}, paths)
+                total += value / self.accumulation_steps
         average_gradients(architecture)
         self.step(self.architecture_optimizer)
+        # Gradients that stayed would count when those of the weights are clipped.
+        self.architecture_optimizer.zero_grad(set_to_none=True)
         self.architecture_schedule.step()
-        self.storage.put_scalar(f"validation_{name}", value)
+        self.storage.put_scalar(f"validation_{name}", total)
 
 
 class MixedSearchLoop(SearchLoop, AMPTrainer):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, ConfigError, configurable
@@ -30,10 +31,12 @@ class SearchNetwork(Baseline):
         **options: of `Baseline`: normalisation of images, memory layout.
 
     Attributes:
+        program: that trains it.
         split: which one the batches of now are of.
     """
 
     backbone: MSISupernet
+    program = "tools/search_arch.py"
 
     @configurable
     def __init__(self, *, backbone: MSISupernet, supervision: Supervision, **options: Any) -> None:
@@ -85,7 +88,9 @@ class SearchNetwork(Baseline):
         if isinstance(batch, Tensor) or "targets" not in batch:
             raise ValueError("training needs a batch with 'images' and 'targets'; call eval() to embed images")
         pids = batch["targets"].to(embeddings.device)
-        self._seen.append((embeddings.detach(), pids, self.split))
+        # Passes without gradients, such as those that only gather batch-norm statistics, are no steps.
+        if torch.is_grad_enabled():
+            self._seen.append((embeddings.detach(), pids, self.split))
         return {f"loss_{self.supervision.key}": self.supervision(embeddings, pids, self.split)}
 
     def remember(self) -> None:

@@ -10,7 +10,7 @@ from fastreid_ext.config import ConfigError
 from fastreid_ext.data.build import TrainData
 from fastreid_ext.data.sample import Sample
 
-__all__ = ["overlap_split"]
+__all__ = ["check_ratio", "overlap_split"]
 
 
 def overlap_split(data: TrainData, ratio: Sequence[int], *, seed: int = 0) -> tuple[TrainData, TrainData]:
@@ -31,13 +31,14 @@ def overlap_split(data: TrainData, ratio: Sequence[int], *, seed: int = 0) -> tu
         ConfigError: a ratio that does not cover the identities or leaves a split empty, or too few identities with two
             images to share.
     """
-    train_share, validation_share = _checked(ratio)
+    train_share, validation_share = check_ratio(ratio)
     images: list[list[Sample]] = [[] for _ in range(data.num_classes)]
     for sample in data.samples:
         images[sample.pid].append(sample)
     number = len(images)
-    in_train, in_validation = round(number * train_share / 100), round(number * validation_share / 100)
-    shared = max(0, in_train + in_validation - number)
+    in_validation = round(number * validation_share / 100)
+    # Rounding each share by itself would let splits without overlap share an identity.
+    shared = min(in_validation, round(number * (train_share + validation_share - 100) / 100))
     sizes = {"train": number - in_validation + shared, "validation": in_validation}
     for split, size in sizes.items():
         if not size:
@@ -63,11 +64,16 @@ def overlap_split(data: TrainData, ratio: Sequence[int], *, seed: int = 0) -> tu
     return _renumbered(data, train), _renumbered(data, validation)
 
 
-def _checked(ratio: Sequence[int]) -> tuple[int, int]:
-    if len(ratio) != 2 or not all(0 < share <= 100 for share in ratio):
+def check_ratio(ratio: Sequence[int]) -> tuple[int, int]:
+    """The two percentages.
+
+    Raises:
+        ConfigError: they are no such, or leave identities unused.
+    """
+    if len(ratio) != 2 or not all(isinstance(share, int) and 0 < share <= 100 for share in ratio):
         raise ConfigError(
             f"SEARCH.ARCH.SPLIT is {list(ratio)}: it takes the percentages of identities in the training and in the "
-            f"validation split, each above 0 and at most 100; an empty split leaves nothing to learn from"
+            f"validation split, whole numbers, each above 0 and at most 100; an empty one leaves nothing to learn from"
         )
     if sum(ratio) < 100:
         raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastreid_ext.config import CfgNode
+from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.data.build import TrainData, build_test_loader, build_train_loader
 from fastreid_ext.data.samplers import SamplerError
 from fastreid_ext.engine.build import build_loop, wrap_model
@@ -16,6 +16,7 @@ from fastreid_ext.engine.searches import ARCHITECTURE_SEARCHES, ArchitectureSear
 from fastreid_ext.engine.train_loop import SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results
 from fastreid_ext.evaluation.inference import extract_features
+from fastreid_ext.projects.msinet.search.checks import check_search
 from fastreid_ext.projects.msinet.search.history import ArchitectureHistory
 from fastreid_ext.projects.msinet.search.loop import MixedSearchLoop, SearchLoop
 from fastreid_ext.projects.msinet.search.network import SearchNetwork
@@ -49,6 +50,7 @@ class TwinsContrastiveSearch(ArchitectureSearch):
     loop: SearchLoop
 
     def __init__(self, cfg: CfgNode, *, show_progress: bool = False) -> None:
+        check_search(cfg)
         # A recipe that cannot be read must not wait for the end of the search.
         training_config(cfg, genotype="MSINet")
         super().__init__(cfg, show_progress=show_progress)
@@ -67,9 +69,15 @@ class TwinsContrastiveSearch(ArchitectureSearch):
 
     def build_model(self, cfg: CfgNode) -> nn.Module:
         """The super-network, with a memory or classifier for the identities of both splits."""
+        counts = [self.data.num_classes, self.validation_data.num_classes]
+        given = list(cfg.SEARCH.ARCH.NUM_CLASSES)
+        if given not in ([0, 0], counts):
+            raise ConfigError(
+                f"SEARCH.ARCH.NUM_CLASSES is {given}, but the splits have {counts} identities; leave it at [0, 0]"
+            )
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.SEARCH.ARCH.NUM_CLASSES = [self.data.num_classes, self.validation_data.num_classes]
+        cfg.SEARCH.ARCH.NUM_CLASSES = counts
         cfg.freeze()
         self.cfg = cfg
         return super().build_model(cfg)
@@ -121,8 +129,8 @@ class TwinsContrastiveSearch(ArchitectureSearch):
             self._initialise("validation", self.validation_data)
         results = super().train()
         if is_main_process():
+            write_outcome(self.cfg, self.model.backbone, images=self._images())
             self.history.write(draw=True)
-            write_outcome(self.cfg, self.model.backbone)
         return results
 
     def report(self) -> str:
@@ -142,6 +150,9 @@ class TwinsContrastiveSearch(ArchitectureSearch):
         self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
         self.architecture_schedule.load_state_dict(state["architecture_schedule"])
         self.validation_loader.stream.load_state_dict(state["validation_sampler"])
+
+    def _images(self) -> int:
+        return len(self.data.samples) + len(self.validation_data.samples)
 
     def _initialise(self, split: Split, data: TrainData) -> None:
         """Tells the supervision the features of a split as the network of now sees them, without augmentation."""

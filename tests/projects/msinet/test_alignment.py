@@ -325,12 +325,12 @@ def test_position_activation_equals_convolutions() -> None:
 
 def test_wrong_input_is_refused() -> None:
     maps = maps_of()
-    with pytest.raises(ValueError, match=r"unknown align 'self'.*positives, negatives, unified, separated, pam-self"):
+    with pytest.raises(ValueError, match=r"unknown align 'self'.*LOSSES.SAM.ALIGN.*negatives, unified, separated"):
         SpatialAlignmentModule(8, align="self")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"unknown layout 'theirs'.*paper, published"):
         spatial_alignment_loss(maps, PIDS, align="unified", layout="theirs")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs self_activation"):
-        spatial_alignment_loss(maps, PIDS)
+        spatial_alignment_loss(maps, PIDS, align="pam-self")
     with pytest.raises(ValueError, match=r"\(6, 48\) and \(6,\)"):
         spatial_alignment_loss(maps.flatten(1), PIDS, align="unified")
     with pytest.raises(ValueError, match=r"\(6, 8, 3, 2\) and \(5,\)"):

@@ -128,6 +128,9 @@ def test_local_branch_sees_the_two_halves() -> None:
         ("GGEGAGGNGAE", "has 11 letters; it needs 12"),
         ("GGEGAGGNGAEX", "has 'X' at position 12; letters: N"),
         ("MSINet-VRR", "Did you mean the preset MSINet-VR"),
+        ("ggegaggngaea", "Letters are capitals: GGEGAGGNGAEA"),
+        ("", r"\(MODEL.MSINET.GENOTYPE\) has 0 letters"),
+        (None, "is a string of letters, not None"),
     ],
 )
 def test_bad_genotypes(genotype: str, message: str) -> None:

@@ -1,14 +1,18 @@
 """Whole searches of a few steps: files, resuming, several processes, the command line."""
 
 import json
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from fastreid_ext.config import CfgNode, ConfigError, load_config
+from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.samplers import SamplerError
 from fastreid_ext.engine import NonFiniteLossError
 from fastreid_ext.engine.checkpoint import read_checkpoint
@@ -16,7 +20,9 @@ from fastreid_ext.engine.cli import search_arch, train
 from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.searches import build_architecture_search
+from fastreid_ext.evaluation.inference import extract_features
 from fastreid_ext.projects.msinet import MSINet, TwinsContrastiveSearch
+from fastreid_ext.projects.msinet.search.outcome import training_config
 from fastreid_ext.utils.dist import all_gather_objects, get_world_size
 
 MakeCfg = Callable[..., CfgNode]
@@ -114,8 +120,18 @@ def test_a_search_and_a_training_of_what_it_found(make_cfg: MakeCfg) -> None:
     assert 0 < metrics["mAP"] <= 100
 
 
-def test_a_killed_search_resumes_to_the_same_bits(make_cfg: MakeCfg) -> None:
-    whole, cut = make_cfg("whole", SOLVER__MAX_EPOCH=3), make_cfg("cut", SOLVER__MAX_EPOCH=3)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"SOLVER__ACCUMULATION_STEPS": 2},
+        {"SOLVER__CLIP_GRADIENTS__ENABLED": True, "SOLVER__CLIP_GRADIENTS__CLIP_VALUE": 0.5},
+        {"TEST__PRECISE_BN__ENABLED": True, "TEST__PRECISE_BN__NUM_ITER": 2, "TEST__EVAL_PERIOD": 1},
+    ],
+    ids=["plain", "accumulation", "clipping", "precise-bn"],
+)
+def test_a_killed_search_resumes_to_the_same_bits(make_cfg: MakeCfg, more: dict[str, Any]) -> None:
+    whole, cut = (make_cfg(name, SOLVER__MAX_EPOCH=3, **more) for name in ("whole", "cut"))
     steps = search(whole).loop.iters_per_epoch
     with pytest.raises(RuntimeError, match="power cut"):
         search(cut, hook=PowerCut(steps + 1))
@@ -140,6 +156,23 @@ def test_a_finished_search_tells_its_result_again(make_cfg: MakeCfg) -> None:
         search(make_cfg(SOLVER__MAX_EPOCH=1, SEARCH__ARCH__SPLIT=[50, 50]), resume=True)
 
 
+def test_the_architecture_follows_the_schedule_of_the_weights(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg(SOLVER__WARMUP_ITERS=4, SOLVER__WARMUP_FACTOR=0.1, SOLVER__STEPS=[1, 2], SOLVER__MAX_EPOCH=3)
+    trainer = TwinsContrastiveSearch(cfg)
+    rates: list[tuple[float, float]] = []
+
+    class Watch(Hook):
+        def before_step(self) -> None:
+            optimizers = trainer.optimizer, trainer.architecture_optimizer
+            rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in optimizers))  # type: ignore[arg-type]
+
+    trainer.loop.register_hooks([Watch()])
+    trainer.train()
+    assert len({round(architecture, 9) for _, architecture in rates}) > 4
+    for weights, architecture in rates:
+        assert architecture == pytest.approx(weights * cfg.SEARCH.ARCH.BASE_LR / cfg.SOLVER.BASE_LR)
+
+
 def test_memories_start_with_the_centroids_of_the_untrained_network(make_cfg: MakeCfg) -> None:
     cfg = make_cfg()
     seen: dict[str, torch.Tensor] = {}
@@ -158,8 +191,11 @@ def test_memories_start_with_the_centroids_of_the_untrained_network(make_cfg: Ma
     for split, data in (("train", trainer.data), ("validation", trainer.validation_data)):
         assert seen[split].shape == (data.num_classes, 512)
         torch.testing.assert_close(seen[split].norm(dim=1), torch.ones(data.num_classes))
-        # Colours tell these identities apart even for an untrained network.
-        assert (seen[split] @ seen[split].T).fill_diagonal_(0).max() < 1
+        loader = build_test_loader(cfg, data.samples, device="cpu")
+        features = normalize(extract_features(trainer.model, loader).values)
+        of_images = torch.tensor([sample.pid for sample in data.samples])
+        means = torch.stack([features[of_images == pid].mean(0) for pid in range(data.num_classes)])
+        torch.testing.assert_close(seen[split], normalize(means))
 
 
 def test_softmax_supervision_shares_a_classifier(make_cfg: MakeCfg) -> None:
@@ -211,18 +247,73 @@ def test_mistakes_are_told_before_the_search(make_cfg: MakeCfg) -> None:
         TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__SPLIT=[97, 3]))
     with pytest.raises(SamplerError, match="needs 4 identities a batch"):
         TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__SPLIT=[20, 80]))
-    with pytest.raises(ConfigError, match="choose one of tcm, softmax"):
-        TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__SUPERVISION="triplet"))
-    with pytest.raises(ConfigError, match=r"needs MODEL.BACKBONE.NAME MSISupernet, not MSINet"):
-        TwinsContrastiveSearch(make_cfg(MODEL__BACKBONE__NAME="MSINet"))
+    with pytest.raises(ConfigError, match=r"NUM_CLASSES is \[3, 4\], but the splits have \[6, 8\] identities"):
+        TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__NUM_CLASSES=[3, 4]))
     with pytest.raises(ConfigError, match=r"TRAIN_CONFIG cannot be used: no config file 'msinet/msm'.*msinet/msmt"):
         TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__TRAIN_CONFIG="msinet/msm"))
     with pytest.raises(ConfigError, match="trains build_resnet_backbone, which has no genotype"):
         TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__TRAIN_CONFIG="Base-bagtricks"))
     with pytest.raises(SamplerError, match=r"validation split: .* needs 4 identities"):
         TwinsContrastiveSearch(make_cfg(SEARCH__ARCH__SPLIT=[80, 20]))
-    with pytest.raises(ConfigError, match=r"has no SEARCH.ARCH"):
+    with pytest.raises(ConfigError, match=r"there is no SEARCH.ARCH"):
         build_architecture_search(load_config("Base-bagtricks"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SEARCH__ARCH__SPLIT", [100, 0], "each above 0"),
+        ("SEARCH__ARCH__SPLIT", ["60", "80"], "whole numbers"),
+        ("SEARCH__ARCH__SUPERVISION", "triplet", "choose one of tcm, softmax"),
+        ("SEARCH__ARCH__SUPERVISION", "softmax", r"set SEARCH.ARCH.SPLIT to \[100, 100\]"),
+        ("SEARCH__ARCH__OPERATIONS", ["N"], "leaves no choice"),
+        ("SEARCH__ARCH__OPERATIONS", ["N", "Q"], "has 'Q', which is no interaction.*A, E, G, N"),
+        ("SEARCH__ARCH__BETAS", [0.5], "takes two numbers"),
+        ("SEARCH__ARCH__BASE_LR", -1.0, "SEARCH.ARCH.BASE_LR is -1.0; it must be above 0"),
+        ("SEARCH__ARCH__TEMPERATURE", 0.0, "SEARCH.ARCH.TEMPERATURE is 0.0"),
+        ("SEARCH__ARCH__MEMORY_MOMENTUM", 1.5, "from 0 to 1"),
+        ("MODEL__BACKBONE__NAME", "MSINet", "needs MSISupernet: is this a config for tools/train_net.py"),
+        ("MODEL__META_ARCHITECTURE", "Baseline", "the search needs SearchNetwork"),
+    ],
+)
+def test_options_are_checked_before_data_are_read(key: str, value: Any, message: str) -> None:
+    nowhere = {"DATASETS.NAMES": ("MarketLayout:/nowhere",), key.replace("__", "."): value}
+    cfg = load_config("msinet/search_msmt", [part for pair in nowhere.items() for part in pair])
+    with pytest.raises(ConfigError, match=message):
+        TwinsContrastiveSearch(cfg)
+
+
+def test_a_broken_matplotlib_costs_only_the_picture(make_cfg: MakeCfg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    cfg = make_cfg(SOLVER__MAX_EPOCH=1)
+    search(cfg)
+    names = {path.name for path in Path(cfg.OUTPUT_DIR).iterdir()}
+    assert {"genotype.json", "train.yml", "architecture.json"} <= names and "architecture.png" not in names
+
+
+def test_a_search_of_a_few_steps_is_called_undecided(make_cfg: MakeCfg, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="fastreid_ext"):
+        trainer = search(make_cfg(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_ITERS=50))
+    assert "undecided: in 12 of 12 layers" in trainer.report()
+    assert "ends before its learning rate is reached" in caplog.text
+    for logits in trainer.model.backbone.architecture_parameters():
+        logits.data[2] += 1
+    assert "undecided" not in trainer.report()
+
+
+def test_the_training_warms_up_for_ten_epochs_of_the_searched_data(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg()
+    recipe = load_config("msinet/msmt")
+    found = training_config(cfg, "MSINet", images=640)
+    assert found["SOLVER"]["WARMUP_ITERS"] == 100
+    own = load_config("msinet/search_msmt")
+    assert training_config(own, "MSINet", images=640)["SOLVER"]["WARMUP_ITERS"] == recipe.SOLVER.WARMUP_ITERS
+
+
+def test_train_net_does_not_train_a_search(make_cfg: MakeCfg, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--config-file", "msinet/search_msmt", "OUTPUT_DIR", make_cfg().OUTPUT_DIR])
+    assert "SearchNetwork is trained by tools/search_arch.py" in capsys.readouterr().err
 
 
 def test_command_line(

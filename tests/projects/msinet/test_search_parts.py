@@ -170,7 +170,8 @@ def data(images_of: list[int]) -> TrainData:
 def test_split_keeps_every_image_once(identities: int, train_share: int, validation_share: int, seed: int) -> None:
     everything = data([2 + pid % 5 for pid in range(identities)])
     ratio = [train_share, validation_share]
-    in_train, in_validation = round(identities * train_share / 100), round(identities * validation_share / 100)
+    in_validation = round(identities * validation_share / 100)
+    both = round(identities * (sum(ratio) - 100) / 100)
     if sum(ratio) < 100 or not in_validation:
         with pytest.raises(ConfigError, match=r"SEARCH.ARCH.SPLIT"):
             overlap_split(everything, ratio, seed=seed)
@@ -182,7 +183,8 @@ def test_split_keeps_every_image_once(identities: int, train_share: int, validat
         return
     paths = [sample.path for part in (train, validation) for sample in part.samples]
     assert sorted(paths) == sorted(sample.path for sample in everything.samples)
-    assert validation.num_classes == in_validation and abs(train.num_classes - in_train) <= 1
+    assert validation.num_classes == in_validation
+    assert abs(train.num_classes - identities * train_share / 100) <= 1
     for part in (train, validation):
         assert {sample.pid for sample in part.samples} == set(range(part.num_classes))
         # One number, one identity.
@@ -192,10 +194,30 @@ def test_split_keeps_every_image_once(identities: int, train_share: int, validat
     for half, part in zip(halves, (train, validation), strict=True):
         for sample in part.samples:
             half[sample.path.split("_")[0]] += 1
+    assert len(halves[0].keys() & halves[1].keys()) == min(both, in_validation)
     for pid in halves[0].keys() & halves[1].keys():
         assert 0 <= halves[0][pid] - halves[1][pid] <= 1
     again = overlap_split(everything, ratio, seed=seed)
     assert again[0].samples == train.samples
+
+
+@pytest.mark.parametrize("ratio", [[90, 10], [75, 25], [67, 33], [50, 50], [33, 67], [25, 75], [10, 90]])
+def test_splits_without_overlap_share_nobody(ratio: list[int]) -> None:
+    for number in range(12, 120):
+        train, validation = overlap_split(data([2] * number), ratio)
+        assert train.num_classes + validation.num_classes == number
+
+
+def test_splits_are_drawn_from_the_seed() -> None:
+    identities = [
+        frozenset(sample.path.split("_")[0] for sample in overlap_split(data([4] * 30), [50, 50], seed=seed)[0].samples)
+        for seed in range(4)
+    ]
+    images = {
+        frozenset(sample.path for sample in overlap_split(data([9]), [100, 100], seed=seed)[0].samples)
+        for seed in range(4)
+    }
+    assert len(set(identities)) == 4 and len(images) > 1
 
 
 def test_sixty_eighty_is_a_fifth_two_fifths_two_fifths() -> None:
