@@ -57,8 +57,8 @@ class Criterion(nn.Module):
             if isinstance(loss, MapLoss) == on_maps:
                 if on_maps and "map" not in outputs:
                     raise ConfigError(
-                        f"loss_{key} is of the backbone's last map, but this backbone returns none: neither a tensor nor "
-                        f'a dict with "last"'
+                        f"loss_{key} is of the backbone's last map, but this backbone returns neither a tensor nor a "
+                        f'dict with "last"'
                     )
                 yield key, scale * loss.from_outputs(outputs, pids)  # type: ignore[operator]
 
