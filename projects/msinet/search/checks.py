@@ -35,6 +35,10 @@ def _parts(cfg: CfgNode) -> Iterator[str]:
     ):
         if given != needed:
             yield f"{key} is {given}, the search needs {needed}: is this a config for tools/train_net.py?"
+    if cfg.SOLVER.EMA.ENABLED:
+        yield "SOLVER.EMA.ENABLED averages weights, but the genotype is read from the last ones: turn it off"
+    if cfg.MODEL.FREEZE_LAYERS and cfg.SOLVER.FREEZE_ITERS > 0:
+        yield "MODEL.FREEZE_LAYERS fixes weights, but not the architecture that learns from them: empty it"
 
 
 def _choices(cfg: CfgNode) -> Iterator[str]:

@@ -273,6 +273,7 @@ def test_mistakes_are_told_before_the_search(make_cfg: MakeCfg) -> None:
         ("SEARCH__ARCH__TEMPERATURE", 0.0, "SEARCH.ARCH.TEMPERATURE is 0.0"),
         ("SEARCH__ARCH__MEMORY_MOMENTUM", 1.5, "from 0 to 1"),
         ("MODEL__BACKBONE__NAME", "MSINet", "needs MSISupernet: is this a config for tools/train_net.py"),
+        ("SOLVER__EMA__ENABLED", True, "averages weights"),
         ("MODEL__META_ARCHITECTURE", "Baseline", "the search needs SearchNetwork"),
     ],
 )
