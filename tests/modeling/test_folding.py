@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from batch_norms import randomize_batch_norms
 from torch import Tensor, nn
 
 from fastreid_ext.config import get_cfg
@@ -16,13 +17,7 @@ from fastreid_ext.modeling.folding import fold_batch_norms
 
 def randomized(model: nn.Module) -> nn.Module:
     """The model in double precision and evaluation, with drawn statistics and affine parameters of batch norms."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
+    randomize_batch_norms(model)
     return model.double().eval()
 
 

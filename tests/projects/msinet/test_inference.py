@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from batch_norms import randomize_batch_norms
 from torch import Tensor, nn
 
 from fastreid_ext.config import load_config
@@ -20,13 +21,7 @@ from fastreid_ext.projects.msinet.inference import InferenceCell
 
 def randomized(model: nn.Module) -> nn.Module:
     """The model in evaluation, with drawn statistics and affine parameters of norms, and attention switched on."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
+    randomize_batch_norms(model)
     for name, parameter in model.named_parameters():
         if name.endswith("gamma"):
             nn.init.constant_(parameter, 0.3)
