@@ -16,7 +16,9 @@ ALLOWED = {
     **{name: BASE | {"config", name} for name in MIDDLE},
     # What is evaluated is a model on data; neither of them knows of evaluation.
     "evaluation": BASE | MIDDLE | {"config", "evaluation"},
-    "engine": BASE | MIDDLE | {"config", "evaluation", "engine"},
+    # Whatever is searched for, candidates and scores are all that a search knows of it.
+    "search": BASE | {"search"},
+    "engine": BASE | MIDDLE | {"config", "evaluation", "search", "engine"},
 }
 
 

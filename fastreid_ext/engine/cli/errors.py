@@ -19,6 +19,7 @@ from fastreid_ext.evaluation.evaluator import EvaluationError, UnreadableImagesE
 from fastreid_ext.evaluation.feature_files import FeatureFileError
 from fastreid_ext.modeling.backbones import PretrainedError
 from fastreid_ext.registry import RegistryError
+from fastreid_ext.search.errors import SearchStopped
 from fastreid_ext.utils.dist import get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.logger import get_logger
 
@@ -53,6 +54,9 @@ def run(program: Callable[[], None]) -> None:
     except ProcessExitedException as error:
         # The process has told its user why.
         sys.exit(error.exit_code if error.exit_code > 0 else 1)
+    except SearchStopped:
+        print("stopped; everything is in the file of trials, --resume goes on from it", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except TrainingInterrupted:
         if is_main_process():
             print("stopped; the state is saved, --resume goes on from it", file=sys.stderr)

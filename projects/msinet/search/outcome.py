@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from fastreid_ext.config import CfgNode, ConfigError, get_cfg, load_config
+from fastreid_ext.config import CfgNode, ConfigError, load_config, nested_changes
 from fastreid_ext.projects.msinet.search.supernet import MSISupernet
 from fastreid_ext.utils.files import atomic_write, write_json
 
@@ -76,10 +76,8 @@ def training_config(cfg: CfgNode, genotype: str, *, images: int = 0) -> dict[str
     recipe.MODEL.MSINET.GENOTYPE = genotype
     recipe.SEED = cfg.SEED
     recipe.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "trained")
-    defaults = dict(get_cfg(recipe.PROJECTS).leaves())
     # What the search was is told by its own files.
-    changed = {key: value for key, value in recipe.leaves() if value != defaults[key] and not key.startswith("SEARCH.")}
-    return _nested({"PROJECTS": list(recipe.PROJECTS), **changed})
+    return nested_changes(recipe, without="SEARCH")
 
 
 def describe_outcome(cfg: CfgNode, supernet: MSISupernet) -> str:
@@ -118,14 +116,3 @@ def _recipe(cfg: CfgNode) -> CfgNode:
         )
     recipe.defrost()
     return recipe
-
-
-def _nested(leaves: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in leaves.items():
-        *path, name = key.split(".")
-        node = nested
-        for part in path:
-            node = node.setdefault(part, {})
-        node[name] = list(value) if isinstance(value, tuple) else value
-    return nested

@@ -1,0 +1,269 @@
+"""The search as a whole on a tiny proxy task, and its parts that are no strategy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from fastreid_ext.config import ConfigError, load_config
+from fastreid_ext.data.build import build_train_data
+from fastreid_ext.engine.cli.search_loss import main
+from fastreid_ext.engine.searches import SearchResources
+from fastreid_ext.engine.trainer import DefaultTrainer
+from fastreid_ext.modeling import build_model
+from fastreid_ext.projects.gms import AutoLossGMS
+from fastreid_ext.projects.gms.candidate import Candidate
+from fastreid_ext.projects.gms.presets import HAND_CRAFTED, PRESETS
+from fastreid_ext.projects.gms.search.grid import baseline_grid
+from fastreid_ext.projects.gms.search.proxy import ProxyTask, TimeLimitError
+from fastreid_ext.projects.gms.search.split import proxy_split
+from fastreid_ext.search.errors import SearchError
+from fastreid_ext.search.protocols import Job
+from fastreid_ext.search.trials import TrialStore
+
+ROOT = Path(__file__).resolve().parents[3]
+MarketFolder = Callable[..., Path]
+
+
+@pytest.fixture
+def options(market_folder: MarketFolder, tmp_path: Path) -> list[Any]:
+    """Of a search whose proxy task takes a fraction of a second."""
+    data = market_folder()
+    values = {
+        "PROJECTS": ["gms"],
+        "DATASETS.NAMES": (f"MarketLayout:{data}",),
+        "DATASETS.TESTS": (f"MarketLayout:{data}",),
+        "OUTPUT_DIR": str(tmp_path / "out"),
+        "MODEL.DEVICE": "cpu",
+        "MODEL.BACKBONE.NAME": "build_osnet_backbone",
+        "MODEL.BACKBONE.DEPTH": "x0_25",
+        "MODEL.BACKBONE.FEAT_DIM": 128,
+        "MODEL.HEADS.CLS_LAYER": "GMSSoftmax",
+        "INPUT.SIZE_TRAIN": [32, 16],
+        "INPUT.SIZE_TEST": [32, 16],
+        "DATALOADER.SAMPLER_TRAIN": "NaiveIdentitySampler",
+        "DATALOADER.NUM_INSTANCE": 2,
+        "DATALOADER.NUM_WORKERS": 1,
+        "SOLVER.IMS_PER_BATCH": 4,
+        "SOLVER.MAX_EPOCH": 1,
+        "SOLVER.WARMUP_ITERS": 0,
+        "SEARCH.LOSS.TRAIN_SHARE": 0.5,
+        "SEARCH.LOSS.NUM_INITIAL": 3,
+        "SEARCH.LOSS.MAX_EVALUATIONS": 5,
+        "SEARCH.LOSS.TRAIN_CONFIG": "gms/quickstart",
+    }
+    return [part for pair in values.items() for part in pair]
+
+
+IN_PROCESS = SearchResources(backend="in-process")
+
+
+def trials(options: list[Any]) -> list[Any]:
+    with TrialStore.read(Path(load_config("", options).OUTPUT_DIR) / "trials.sqlite") as store:
+        return [(t.number, t.state, t.proposal, t.score, t.reason) for t in store.trials()]
+
+
+def test_a_search_leaves_its_trials_a_report_and_a_config_that_trains(options: list[Any], tmp_path: Path) -> None:
+    search = AutoLossGMS(load_config("", options), resources=IN_PROCESS)
+    search.run()
+    rows = trials(options)
+    assert sum(state in ("evaluated", "failed") for _, state, *_ in rows) == 5
+    assert {row[1] for row in rows} <= {"evaluated", "rejected", "duplicate", "failed"}
+    assert rows[0][2].candidate == HAND_CRAFTED["softmax"].to_json() and rows[0][2].mutation == "predefined"
+    best = max((row for row in rows if row[1] == "evaluated"), key=lambda row: (row[3], -row[0]))
+    trained = load_config(str(tmp_path / "out/train.yml"), ["MODEL.DEVICE", "cpu"])
+    found = Candidate.from_json(best[2].candidate)
+    assert (str(found.target), str(found.nontarget)) == (trained.MODEL.GMS.TARGET, trained.MODEL.GMS.NONTARGET)
+    assert found.log2_scale == trained.MODEL.GMS.LOG2_SCALE and trained.INPUT.SIZE_TRAIN == [64, 32]
+    assert trained.MODEL.BACKBONE.DEPTH == "18x" and list(trained.DATASETS.NAMES) == list(search.cfg.DATASETS.NAMES)
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "<math" in page and f"#{best[0]}" in page
+    assert str(found.target)[:40] in search.report() and "train it:" in search.report()
+
+
+def test_what_was_found_trains(options: list[Any], tmp_path: Path) -> None:
+    AutoLossGMS(load_config("", [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1]), resources=IN_PROCESS).run()
+    short = ["MODEL.DEVICE", "cpu", "SOLVER.MAX_EPOCH", 1, "SOLVER.IMS_PER_BATCH", 4, "INPUT.SIZE_TRAIN", [32, 16]]
+    short += ["INPUT.SIZE_TEST", [32, 16], "DATALOADER.NUM_INSTANCE", 2, "SOLVER.WARMUP_ITERS", 0]
+    trainer = DefaultTrainer(load_config(str(tmp_path / "out/train.yml"), short))
+    assert 0 < next(iter(trainer.train().values()))["mAP"] <= 100
+
+
+def test_same_seed_same_candidates_also_when_interrupted(options: list[Any], tmp_path: Path) -> None:
+    AutoLossGMS(load_config("", options), resources=IN_PROCESS).run()
+    whole = trials(options)
+    parted = [*options, "OUTPUT_DIR", str(tmp_path / "parted")]
+    AutoLossGMS(load_config("", [*parted, "SEARCH.LOSS.MAX_EVALUATIONS", 2]), resources=IN_PROCESS).run()
+    AutoLossGMS(load_config("", parted), resources=IN_PROCESS).run(resume=True)
+    assert trials(parted) == whole
+
+
+def test_a_killed_search_repeats_at_most_what_was_in_flight(options: list[Any], tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools/search_loss.py"), "--workers", "2"]
+    words = [str(word) for word in [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 8, "SEARCH.LOSS.NUM_INITIAL", 4]]
+    process = subprocess.Popen([*command, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    path = tmp_path / "out/trials.sqlite"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+        if path.exists() and path.stat().st_size and any(row[1] == "evaluated" for row in trials(options)):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = trials(options)
+    in_flight = [row for row in before if row[1] == "waiting"]
+    assert any(row[1] == "evaluated" for row in before) and len(in_flight) <= 3
+    subprocess.run([*command, "--resume", *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    after = trials(options)
+    kept = [row for row in before if row[1] != "waiting"]
+    assert [row for row in after if row[0] in {number for number, *_ in kept}] == kept
+    assert sum(row[1] in ("evaluated", "failed") for row in after) == 8
+    with TrialStore.read(path) as store:
+        assert {t.number for t in store.trials() if t.attempts > 1} <= {row[0] for row in in_flight}
+
+
+def test_baselines_are_evaluated_once_and_shown(options: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = [(PRESETS["softmax"], "softmax log2 s=4"), (PRESETS["circle"], "circle m=0.25 log2 s=6")]
+    monkeypatch.setattr("fastreid_ext.projects.gms.search.loss_search.baseline_grid", lambda: grid)
+    search = AutoLossGMS(load_config("", options), resources=IN_PROCESS)
+    table = search.run_baselines()
+    assert "softmax log2 s=4" in table and "circle m=0.25 log2 s=6" in table
+    before = search.baselines()
+    search.run_baselines()
+    assert search.baselines() == before and set(before) == {name for _, name in grid}
+    search.run()
+    assert "circle m=0.25 log2 s=6" in search.report()
+
+
+def test_grid_has_each_hand_crafted_loss_with_several_scales() -> None:
+    names = [name for _, name in baseline_grid()]
+    assert len(names) == len(set(names)) == 31
+    assert {name.split()[0] for name in names} == {"softmax", "cosface", "arcface", "circle"}
+
+
+def test_a_training_that_goes_astray_is_a_failed_trial(options: list[Any]) -> None:
+    astray = ["SOLVER.OPT", "SGD", "SOLVER.BASE_LR", 1e30, "SEARCH.LOSS.MAX_EVALUATIONS", 3]
+    search = AutoLossGMS(load_config("", [*options, *astray]), resources=IN_PROCESS)
+    search.run()
+    failed = [row for row in trials(options) if row[1] == "failed"]
+    assert len(failed) == 3 and all(row[4] for row in failed)
+    assert "3 failed" in search.report()
+
+
+def test_a_trial_has_a_time_limit(options: list[Any]) -> None:
+    task = ProxyTask(load_config("", [*options, "SEARCH.LOSS.TIME_LIMIT", 1e-9]))
+    with pytest.raises(TimeLimitError, match="1 steps were done"):
+        task(Job(1, PRESETS["softmax"].to_json(), 0))
+
+
+def test_a_trial_depends_on_its_seed_alone(options: list[Any]) -> None:
+    task = ProxyTask(load_config("", options))
+    first = task(Job(1, PRESETS["gms-a"].to_json(), 3))
+    torch.rand(5)
+    assert task(Job(2, PRESETS["gms-a"].to_json(), 3)) == first
+
+
+def test_a_trial_trains_with_its_loss(options: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(
+        "fastreid_ext.projects.gms.search.proxy.build_model", lambda cfg: built.append(build_model(cfg)) or built[-1]
+    )
+    ProxyTask(load_config("", options))(Job(3, PRESETS["circle"].to_json(), 3))
+    (model,) = built
+    assert model.heads.cls_layer.candidate == PRESETS["circle"] and len(model.heads.weight) == 4
+
+
+def test_split_divides_identities(options: list[Any]) -> None:
+    data = build_train_data(load_config("", options))
+    train, validation = proxy_split(data, 0.5, seed=1)
+    of_train, of_validation = {s.path for s in train.samples}, {s.path for s in validation.query}
+    assert not of_train & of_validation and of_train | of_validation == {s.path for s in data.samples}
+    pid_of = {sample.path: sample.pid for sample in data.samples}
+    assert not {pid_of[path] for path in of_train} & {pid_of[path] for path in of_validation}
+    assert {s.pid for s in train.samples} == set(
+        range(train.num_classes)
+    ) and train.num_classes == data.num_classes // 2
+    assert validation.gallery == validation.query and validation.protocol.query_is_gallery
+    again, _ = proxy_split(data, 0.5, seed=1)
+    assert again.samples == train.samples
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99])
+def test_too_few_identities(options: list[Any], share: float) -> None:
+    with pytest.raises(ConfigError, match=f"SEARCH.LOSS.TRAIN_SHARE {share} of . identities leaves"):
+        ProxyTask(load_config("", [*options, "SEARCH.LOSS.TRAIN_SHARE", share]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["SEARCH.LOSS.TOURNAMENT", 0.0], "SEARCH.LOSS.TOURNAMENT is 0.0; it must be above 0"),
+        (["SEARCH.LOSS.CONSTANT_STEP", -1.0], "SEARCH.LOSS.CONSTANT_STEP is -1.0"),
+        (["SEARCH.LOSS.SCALE_STEPS", 100], "SEARCH.LOSS.SCALE_STEPS is 100"),
+        (["SEARCH.LOSS.TRAIN_CONFIG", "gms/markt"], "SEARCH.LOSS.TRAIN_CONFIG cannot be used"),
+        (["MODEL.LOSSES.NAME", ("TripletLoss",)], "CrossEntropyLoss"),
+        (["SEARCH.LOSS.METRIC", "mapp"], "no 'mapp', did you mean mAP"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(options: list[Any], changes: list[Any], message: str) -> None:
+    with pytest.raises((ConfigError, SearchError), match=message):
+        AutoLossGMS(load_config("", [*options, *changes]), resources=IN_PROCESS).run()
+
+
+def test_a_search_is_neither_overwritten_nor_mixed(options: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(word) for word in [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1]]
+    arguments = ["--backend", "in-process"]
+    main([*arguments, *words])
+    for more, message in (
+        ([], "continue it with --resume"),
+        (["--resume", "SOLVER.BASE_LR", "0.5"], "SOLVER.BASE_LR was 0.0003, is 0.5"),
+    ):
+        options_first = [word for word in more if word.startswith("--")]
+        keys = [word for word in more if not word.startswith("--")]
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *options_first, *words, *keys])
+        assert ended.value.code == 1 and message in capsys.readouterr().err
+
+
+def test_damaged_and_foreign_files_are_refused(options: list[Any], tmp_path: Path, capsys: Any) -> None:
+    words = [str(word) for word in options]
+    path = tmp_path / "out/trials.sqlite"
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    for arguments in (["--resume"], ["--report"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, *words])
+        assert "trials.sqlite" in capsys.readouterr().err
+
+
+def test_nothing_to_resume_or_report(options: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(word) for word in options]
+    for arguments in (["--resume"], ["--report"], ["--predictor-quality"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, *words])
+        assert "trials.sqlite" in capsys.readouterr().err
+
+
+def test_report_of_a_search_that_has_ended(options: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(word) for word in [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 2]]
+    main(["--backend", "in-process", *words])
+    page = Path(load_config("", options).OUTPUT_DIR) / "report.html"
+    page.unlink()
+    main(["--report", *words])
+    assert page.is_file() and "report.html" in capsys.readouterr().out
+
+
+def test_config_file_is_that_of_the_search(options: list[Any], tmp_path: Path) -> None:
+    AutoLossGMS(load_config("", [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1]), resources=IN_PROCESS).run()
+    written = yaml.safe_load((tmp_path / "out/config.yaml").read_text(encoding="utf-8"))
+    assert written["SEARCH"]["LOSS"]["MAX_EVALUATIONS"] == 1
