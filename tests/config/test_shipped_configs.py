@@ -66,3 +66,37 @@ def test_msinet_configs_have_the_papers_figures_and_a_folder_of_their_own(name: 
     assert "\n# Paper" in FILES[name].read_text(encoding="utf-8").split("_BASE_")[0]
     folder = load_config(name).OUTPUT_DIR
     assert folder == f"logs/{name}"
+
+
+GMS = [name for name in FILES if name.startswith("gms/") and not Path(name).name.startswith("Base")]
+
+
+@pytest.mark.parametrize("name", GMS)
+def test_gms_configs_have_a_folder_of_their_own(name: str) -> None:
+    assert load_config(name).OUTPUT_DIR == f"logs/{name}"
+
+
+@pytest.mark.parametrize("name", [name for name in GMS if name.count("/") > 1])
+def test_gms_configs_are_section_g(name: str) -> None:
+    cfg = load_config(name)
+    solver = cfg.SOLVER
+    assert (solver.OPT, solver.MOMENTUM, solver.WEIGHT_DECAY, solver.MAX_EPOCH) == ("SGD", 0.9, 5e-4, 140)
+    assert (solver.BASE_LR, solver.WARMUP_FACTOR, solver.STEPS, solver.GAMMA) == (0.01, 0.01, [60, 100], 0.1)
+    assert solver.WARMUP_ITERS == solver.FREEZE_ITERS and cfg.MODEL.FREEZE_LAYERS == ["backbone"]
+    images = {"Market1501": 12_936, "CUHK03:labeled=False": 7_365, "MSMT17": 32_621}[cfg.DATASETS.NAMES[0]]
+    assert solver.WARMUP_ITERS == 20 * (images // solver.IMS_PER_BATCH)
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.TEST.FLIP.ENABLED) == (64, 4, True)
+    assert cfg.MODEL.GMS.PRESET == f"gms-{'c' if '/transfer/' in name else name.rpartition('_')[2]}"
+    assert cfg.INPUT.FLIP.ENABLED and cfg.INPUT.PADDING.ENABLED and cfg.INPUT.REA.ENABLED
+
+
+@pytest.mark.parametrize("name", [name for name in GMS if "search_" in name])
+def test_searches_are_at_half_the_resolution_of_the_training(name: str) -> None:
+    cfg = load_config(name)
+    training = load_config(cfg.SEARCH.LOSS.TRAIN_CONFIG)
+    assert [2 * side for side in cfg.INPUT.SIZE_TRAIN] == training.INPUT.SIZE_TRAIN
+    assert cfg.MODEL.BACKBONE == training.MODEL.BACKBONE and cfg.MODEL.HEADS == training.MODEL.HEADS
+    if "quickstart" not in name:
+        table_2 = load_config("gms/quickstart").SEARCH.LOSS
+        different = {key for key in table_2 if cfg.SEARCH.LOSS[key] != table_2[key]}
+        assert different <= {"TRAIN_CONFIG", "PREDEFINED"}

@@ -33,11 +33,17 @@ def test_gms_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["fastreid_ext.engine.benchmarks.gms"]
     for name, number in {"CANDIDATES": 400, "TOY_TASKS": 30, "PLAIN_CANDIDATES": 20, "PLAIN_TOY_TASKS": 1}.items():
         monkeypatch.setattr(module, name, number)
+    monkeypatch.setattr("fastreid_ext.engine.benchmarks.gms_layer.STEPS", 2)
     path = tmp_path / "gms.json"
     main(["gms", "--device", "cpu", "--repeats", "1", "--json", str(path)])
     written = json.loads(path.read_text())
-    rates = {(row["what"], row["how"]): row["per s"] for row in written["rows"]}
+    rates = {(row["what"], row["how"]): row["per s"] for row in written["rows"] if row.get("per s")}
     figures = written["figures"]
+    over = {
+        (row["what"], row["how"]): row["over CosSoftmax"] for row in written["rows"] if row["what"].startswith("layer")
+    }
+    assert figures["gms.overhead"] == pytest.approx(over["layer", "cosface"] - 1)
+    assert figures["gms.overhead_in_head"] == pytest.approx(max(over["layer in a head", name] for name in PRESETS) - 1)
     for figure, what in (("candidates", "screening"), ("toy_tasks", "toy task")):
         ours, plain = rates[what, "ours"], rates[what, "one at a time, autograd"]
         assert figures[f"gms.{figure}_per_second"] == ours

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastreid_ext import projects
+from fastreid_ext.engine.benchmarks.gms_layer import compare_layers
 from fastreid_ext.engine.benchmarks.plain_gms import plain_accuracy, plain_stage
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.timing import alternate
@@ -29,12 +30,13 @@ OURS, PLAIN = "ours", "one at a time, autograd"
 
 @BENCHMARKS.register()
 def gms(options: Options) -> Report:
-    """Random losses a second: constructed, screened and hashed, and trained on the toy task; shares rejected by stage.
+    """Searched losses: cost as a layer, random ones screened and trained on the toy task a second, shares rejected.
 
-    All of it runs on the CPU: ours on as many threads as torch has, autograd on one, where it is quickest. What is
-    compared are losses of at most ten operations.
+    The search's part runs on the CPU: ours on as many threads as torch has, autograd on one, where it is quickest.
+    What is compared are losses of at most ten operations.
     """
     report = Report()
+    compare_layers(report, options)
     graphs = _part("construct").construct
     makes = {
         f"at most {OPERATIONS} operations": partial(graphs, num_operations=OPERATIONS, exact=False),
@@ -47,7 +49,7 @@ def gms(options: Options) -> Report:
     _compare(report, "toy task", _toy_runs(passed), options.repeats)
     for how, function in makes.items():
         report.rows += _rejections(how, function)
-    rates = {(row["what"], row["how"]): row["per s"] for row in report.rows}
+    rates = {(row["what"], row["how"]): row["per s"] for row in report.rows if "per s" in row}
     for figure, what in (("candidates", "screening"), ("toy_tasks", "toy task")):
         report.figures[f"gms.{figure}_per_second"] = rates[what, OURS]
         report.figures[f"gms.{figure}_speedup"] = rates[what, OURS] / rates[what, PLAIN]
