@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import cache, reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class CompiledFunction:
         return compiled_function, (self.graph,)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def compiled_function(graph: Graph) -> CompiledFunction:
     """The graph's function, compiled when it is first asked for."""
     return CompiledFunction(graph)
