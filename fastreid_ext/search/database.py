@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from fastreid_ext.search.errors import TrialStoreError
 
-__all__ = ["create_database", "guard", "lock_database", "open_database", "transaction"]
+__all__ = ["create_database", "fold_in", "guard", "lock_database", "open_database", "transaction"]
 
 # "frxs" tells our files from other programs' SQLite files.
 _APPLICATION = int.from_bytes(b"frxs", "big")
@@ -73,8 +73,12 @@ def lock_database(path: Path) -> FileLock:
     return lock
 
 
-def create_database(path: Path) -> sqlite3.Connection:
+def create_database(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection:
     """A new file; one that was begun but holds nothing yet is taken over.
+
+    Args:
+        path: of the file.
+        meta: facts about the search as JSON, there as soon as the file is.
 
     Raises:
         TrialStoreError: the file holds something.
@@ -89,6 +93,7 @@ def create_database(path: Path) -> sqlite3.Connection:
         with transaction(connection):
             for statement in _SCHEMA.strip().split(";\n"):
                 connection.execute(statement)
+            connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
     return connection
@@ -113,6 +118,11 @@ def open_database(path: Path, *, writable: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def fold_in(connection: sqlite3.Connection) -> None:
+    """Moves what lies in the file's -wal into the file itself, as far as no reader holds it there."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @contextmanager
@@ -147,7 +157,10 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if application == 0 and tables == 0:
-            raise TrialStoreError(f"{path} is empty: its search was stopped before the first trial; start it anew")
+            raise TrialStoreError(
+                f"{path} holds no search. If it is a copy, copy {path.name}-wal with it; if its search was stopped "
+                f"before the first trial, start it anew"
+            )
         if application != _APPLICATION:
             raise TrialStoreError(f"{path} is a SQLite file of another program, not of a search; it was left as it is")
         if version > _VERSION:

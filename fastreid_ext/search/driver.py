@@ -111,7 +111,7 @@ class Search:
         """Begins an evaluation or waits for one; False when there is nothing more to do."""
         self._stop.check()
         free = len(self._running) < self._backend.capacity
-        if free and self._queue:
+        if free and self._queue and self._in_time():
             self._submit(self._queue.popleft())
             return True
         if free and self._may_ask():
@@ -130,8 +130,11 @@ class Search:
         return (
             not self._exhausted
             and (self._max_evaluations is None or evaluations < self._max_evaluations)
-            and (self._max_seconds is None or self._elapsed() < self._max_seconds)
+            and self._in_time()
         )
+
+    def _in_time(self) -> bool:
+        return self._max_seconds is None or self._elapsed() < self._max_seconds
 
     def _ask(self) -> None:
         # It may train a predictor for minutes; what it forgets when it is interrupted, the file has.

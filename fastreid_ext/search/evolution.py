@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from fastreid_ext.search.errors import TrialStoreError
 from fastreid_ext.search.protocols import Chooser, Examined, Json, Proposal, Screen, Space, Trial, Vector
 
 __all__ = ["RegularizedEvolution"]
@@ -82,6 +83,8 @@ class RegularizedEvolution(Generic[C]):
         self._waiting: set[int] = set()
         # By key: trials that equivalent candidates are duplicates of, and why those that were tested were rejected.
         self._twins: dict[str, Trial] = {}
+        # Duplicates whose twin is being evaluated.
+        self._unscored: dict[int, list[Trial]] = {}
         self._refused: dict[str, str] = {}
         self._pool: list[Json] = []
 
@@ -118,7 +121,8 @@ class RegularizedEvolution(Generic[C]):
             self._twins[key] = trial
         if trial.state == "evaluated" and trial.score is not None:
             candidate = self.space.from_json(trial.proposal.candidate)
-            self._join(trial.number, candidate, trial.score)
+            for member in (trial, *self._unscored.pop(trial.number, ())):
+                self._join(member, trial.score)
             self._evaluated.append((self.screen.examine([candidate])[0].vector, trial.score))
 
     def state_dict(self) -> Json:
@@ -139,6 +143,9 @@ class RegularizedEvolution(Generic[C]):
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:
             self._record(trial)
+        missing = [number for number in state["told"] if number not in by_number]
+        if missing:
+            raise TrialStoreError(f"the file of trials is damaged: trial {missing[0]} is missing")
         for number in state["told"]:
             self.tell(by_number[number])
         if self.chooser is not None:
@@ -207,11 +214,14 @@ class RegularizedEvolution(Generic[C]):
             self._refused[key] = trial.reason
         elif key and trial.state != "duplicate":
             self._twins[key] = trial
+        twin = trial.proposal.duplicate_of
         if trial.state == "duplicate" and trial.score is not None:
-            self._join(trial.number, self.space.from_json(trial.proposal.candidate), trial.score)
+            self._join(trial, trial.score)
+        elif trial.state == "duplicate" and twin in self._waiting:
+            self._unscored.setdefault(twin, []).append(trial)
 
-    def _join(self, number: int, candidate: C, score: float) -> None:
-        insort(self._population, _Member(number, candidate, score))
+    def _join(self, trial: Trial, score: float) -> None:
+        insort(self._population, _Member(trial.number, self.space.from_json(trial.proposal.candidate), score))
         del self._population[: -self.population_size]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fastreid_ext.search.database import create_database, guard, lock_database, open_database, transaction
+from fastreid_ext.search.database import create_database, fold_in, guard, lock_database, open_database, transaction
 from fastreid_ext.search.errors import TrialStoreError
 from fastreid_ext.search.protocols import Outcome, Proposal, Trial
 
@@ -21,6 +23,8 @@ _COLUMNS = (
 )
 # Rows are fetched in portions, so that a slow reader keeps no old state of the file alive.
 _PORTION = 2000
+# Evaluations after which the file is brought up to date by itself.
+_FOLD_EVERY = 10
 
 
 class TrialStore:
@@ -30,7 +34,7 @@ class TrialStore:
     the disk when it returns. Every method raises `TrialStoreError` when the file turns out to be damaged.
     """
 
-    def __init__(self, path: str | Path, mode: str) -> None:
+    def __init__(self, path: str | Path, mode: str, meta: Mapping[str, Any] | None = None) -> None:
         self.path = Path(path)
         self._lock = None
         if mode == "read":
@@ -40,7 +44,9 @@ class TrialStore:
         self._lock = lock_database(self.path)
         try:
             if mode == "create":
-                self._connection = create_database(self.path)
+                self._connection = create_database(
+                    self.path, {key: json.dumps(value) for key, value in (meta or {}).items()}
+                )
             else:
                 self._connection = open_database(self.path, writable=True)
         except BaseException:
@@ -58,9 +64,7 @@ class TrialStore:
         Raises:
             TrialStoreError: the file exists, or another process writes to it.
         """
-        store = cls(path, "create")
-        store.set_meta(**meta)
-        return store
+        return cls(path, "create", meta)
 
     @classmethod
     def open(cls, path: str | Path) -> TrialStore:
@@ -82,6 +86,8 @@ class TrialStore:
 
     def close(self) -> None:
         """Frees the file for others."""
+        if self._lock is not None:
+            self._fold_in()
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -147,6 +153,8 @@ class TrialStore:
                 (score, outcome.number),
             )
             self._write_meta(meta)
+        if end % _FOLD_EVERY == 0:
+            self._fold_in()
         return self.trial(outcome.number)
 
     def trial(self, number: int) -> Trial:
@@ -221,6 +229,11 @@ class TrialStore:
         """Sets facts about the search, all or none."""
         with guard(self.path), transaction(self._connection):
             self._write_meta(meta)
+
+    def _fold_in(self) -> None:
+        # Whoever copies the file alone is to have the search; a reader or a full disk may delay that.
+        with suppress(sqlite3.Error):
+            fold_in(self._connection)
 
     def _write_meta(self, meta: Mapping[str, Any]) -> None:
         rows = [(key, json.dumps(value)) for key, value in meta.items()]

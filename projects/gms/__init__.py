@@ -4,6 +4,7 @@ from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.cls_layer import GMSSoftmax
 from fastreid_ext.projects.gms.config import add_config
 from fastreid_ext.projects.gms.graph import Graph, GraphError
+from fastreid_ext.projects.gms.latex import to_latex
 from fastreid_ext.projects.gms.loss import GMSLoss
 from fastreid_ext.projects.gms.pairwise import GMSPairwiseLoss
 from fastreid_ext.projects.gms.parser import ParseError, parse
@@ -24,4 +25,5 @@ __all__ = [
     "ParseError",
     "add_config",
     "parse",
+    "to_latex",
 ]

@@ -62,7 +62,9 @@ class Candidate:
         try:
             log2_scale = float(value["log2_scale"])
             target, nontarget = Graph.from_json(value["target"]), Graph.from_json(value["nontarget"])
-        except (KeyError, TypeError) as error:
+        except GraphError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise GraphError(f"no loss in JSON, which has target, nontarget, log2_scale: {error}") from error
         return cls(target, nontarget, log2_scale)
 

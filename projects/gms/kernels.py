@@ -144,9 +144,6 @@ def _in_domain(opcode: int, x: float) -> bool:
         return x >= 0
     if opcode in (_ARCSIN, _ARCCOS):
         return abs(x) <= 1 + _ARC_TOLERANCE
-    if opcode == _ALF:
-        # Beyond, the square in it is not finite in float32, and the result 0 instead of 1.
-        return x * x <= LARGEST
     return True
 
 

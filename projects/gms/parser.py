@@ -28,6 +28,9 @@ MAX_NODES = 256
 """Different subexpressions of a text, x and numbers included."""
 
 _FUNCTIONS = MappingProxyType({**{name: name for name in PRIMITIVES}, "detach": "de", "sigmoid": "sig"})
+_SIGNS = str.maketrans(
+    {"\N{MINUS SIGN}": "-", "\N{DOT OPERATOR}": "*", "\N{MIDDLE DOT}": "*", "\N{MULTIPLICATION SIGN}": "*"}
+)
 _EXCERPT = 72
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
@@ -61,6 +64,10 @@ def parse(text: str) -> Graph:
     Raises:
         ParseError: it is no expression, or too long, too deeply nested, or of too many different subexpressions.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a function is written as text, such as 'x - 0.35', not as {text!r}")
+    # As papers print them.
+    text = text.translate(_SIGNS)
     if len(text) > MAX_LENGTH:
         raise ParseError.at(text, MAX_LENGTH, f"the text has {len(text)} characters; {MAX_LENGTH} are allowed")
     return _Parser(text).parse()

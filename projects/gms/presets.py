@@ -19,8 +19,14 @@ def as_graph(function: str | Graph) -> Graph:
 
     Raises:
         ParseError: the text is no expression.
+        TypeError: it is neither.
     """
-    return parse(function) if isinstance(function, str) else function
+    if isinstance(function, Graph):
+        return function
+    if not isinstance(function, str):
+        hint = "; a whole loss is GMSLoss.of(candidate)" if isinstance(function, Candidate) else ""
+        raise TypeError(f"a function is a text such as 'x - 0.35', or a Graph, not {function!r}{hint}")
+    return parse(function)
 
 
 def loss(target: str, nontarget: str, log2_scale: float) -> Candidate:
@@ -101,6 +107,7 @@ def find_preset(name: str) -> Candidate:
         GraphError: there is none; the message lists close matches.
     """
     if name not in PRESETS:
+        name = str(name)
         hint = "".join(f" Did you mean {match}?" for match in close_matches(name, PRESETS, 1))
         raise GraphError(f"unknown loss {name!r}.{hint} There are: {', '.join(PRESETS)}")
     return PRESETS[name]

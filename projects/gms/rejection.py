@@ -25,7 +25,7 @@ Numbers = NDArray[np.float64]
 # Losses that are checked together: what they need stays in the cache.
 _BLOCK = 128
 
-# By how much, of the largest number of the function and at least of 1, rounding may break a property.
+# By how much, of a point's number and at least of 1, rounding may break a property there.
 _ROUNDING = 1e-12
 
 _PRIMITIVES = tuple(PRIMITIVES.values())
@@ -37,7 +37,8 @@ class Verdict:
 
     Attributes:
         reason: "" when it passed, else the stage and what was wrong: "values: ..." or "properties: ...".
-        key: the same for equivalent candidates, "" when rejected.
+        key: the same for equivalent candidates, "" when rejected. What differs by rounding alone is nearly always one,
+            but a value on the edge between two decimals may part it.
         vector: t and n at the points, and log2 s, empty when rejected; fv of eq. 10.
 
     Shape:
@@ -164,7 +165,7 @@ class Screening:
             ("n' >= 0", n_slope, abs(n_slope)),
             ("t' >= 0", t_slope, abs(t_slope)),
         ):
-            shares = (margin >= -_ROUNDING * size.max(1, keepdims=True, initial=1)).mean(1)
+            shares = (margin >= -_ROUNDING * np.maximum(size, 1)).mean(1)
             for k in np.flatnonzero(shares < self.property_share).tolist():
                 reasons[k] = (
                     f"properties: {text} at {100 * shares[k]:.3g} % of the points, "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from fastreid_ext.search.errors import TrialStoreError
 from fastreid_ext.search.evolution import RegularizedEvolution
 from fastreid_ext.search.listed import ListedCandidates
 from fastreid_ext.search.protocols import Proposal, Trial
@@ -214,6 +215,28 @@ def test_the_clock_does_not_change_the_sequence(monkeypatch: pytest.MonkeyPatch)
     whole = described(make().run(40))
     monkeypatch.setattr("fastreid_ext.search.evolution._PATIENCE", 0.0)
     assert described(make().run(40)) == whole
+
+
+def test_duplicates_of_a_running_trial_join_when_it_has_a_score() -> None:
+    ledger = make(num_initial=1, initial=[402, 8])
+    first = ledger.ask()[-1]
+    twin = Trial(2, "duplicate", Proposal({"value": 404}, "duplicate", key="10", duplicate_of=first.number))
+    ledger.trials.append(twin)
+    ledger.strategy.recorded([twin])
+    state = json.loads(json.dumps(ledger.strategy.state_dict()))
+    restored = make(num_initial=1, initial=[402, 8]).strategy
+    restored.load_state_dict(state, list(ledger.trials))
+    ledger.evaluate(first, 7.0)
+    restored.tell(ledger.trials[0])
+    for strategy in (ledger.strategy, restored):
+        assert [(m.number, m.candidate, m.score) for m in strategy._population] == [(1, 402, 7.0), (2, 404, 7.0)]
+
+
+def test_a_missing_trial_is_told() -> None:
+    ledger = make()
+    ledger.run(6)
+    with pytest.raises(TrialStoreError, match="is damaged: trial 1 is missing"):
+        make().strategy.load_state_dict({**ledger.strategy.state_dict(), "told": [1]}, ledger.trials[1:])
 
 
 def test_other_seeds_other_candidates() -> None:

@@ -96,6 +96,14 @@ def test_too_small_cluster_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "wanted 2 CPUs, 4 are free; 0.5 GPUs, 0 are free" in caplog.text
 
 
+def test_nobody_at_an_address_is_told_at_once() -> None:
+    for address in ("127.0.0.1:1", "127.0.0.1:port"):
+        with pytest.raises(SearchError, match=f"no Ray cluster at {address}: "):
+            ray_cluster._check_address(address)
+    for elsewhere in ("", "auto", "ray://somewhere:1"):
+        ray_cluster._check_address(elsewhere)
+
+
 def test_no_cluster_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

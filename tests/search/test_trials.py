@@ -144,7 +144,7 @@ def test_missing_file(path: Path) -> None:
 def test_search_killed_before_its_tables_were_made_is_begun_anew(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
-    with pytest.raises(TrialStoreError, match="is empty"):
+    with pytest.raises(TrialStoreError, match="holds no search"):
         TrialStore.open(path)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -215,3 +215,24 @@ def test_file_is_plain_sqlite_in_wal_mode(path: Path) -> None:
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert json.loads(connection.execute("SELECT candidate FROM trials").fetchone()[0]) == {"x": 1}
     connection.close()
+
+
+def test_the_file_alone_has_the_search_after_its_end_and_every_tenth_evaluation(path: Path) -> None:
+    def alone() -> int:
+        copy = path.with_name("copy.sqlite")
+        copy.write_bytes(path.read_bytes())
+        with TrialStore.read(copy) as store:
+            return sum(trial.state == "evaluated" for trial in store.trials())
+
+    with TrialStore.create(path, config="x") as store:
+        store.add([Proposal({"x": i}, "evaluate") for i in range(13)])
+        for number in range(1, 13):
+            store.finish(Outcome(number, {"score": 1.0}), 1.0)
+        assert alone() == 10
+    assert alone() == 12
+
+
+def test_facts_are_there_as_soon_as_the_file_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrialStore, "set_meta", None)
+    with TrialStore.create(path, config="x"), TrialStore.read(path) as store:
+        assert store.meta("config") == "x"

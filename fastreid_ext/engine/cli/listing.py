@@ -24,6 +24,7 @@ _WHERE = {
     "evaluators": ("fastreid_ext.evaluation.evaluators", "EVALUATORS"),
     "optimizers": ("fastreid_ext.solver", "OPTIMIZERS"),
     "schedulers": ("fastreid_ext.solver", "SCHEDULERS"),
+    "loss_searches": ("fastreid_ext.engine.searches", "LOSS_SEARCHES"),
     "architecture_searches": ("fastreid_ext.engine.searches", "ARCHITECTURE_SEARCHES"),
 }
 

@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("workers", "cpus_per_trial", "gpus_per_trial"):
         if getattr(args, name) < 0:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must not be below 0")
+    if args.gpus_per_trial and args.backend == "in-process":
+        parser.error("--gpus-per-trial shares GPUs among workers: add --backend processes or ray")
+    if args.resume and (args.report or args.predictor_quality):
+        parser.error("--resume continues a search: leave it out with --report and --predictor-quality")
     if args.address and args.backend != "ray":
         parser.error("--address is that of a Ray cluster: add --backend ray")
     run(lambda: _program(args))
@@ -66,7 +70,8 @@ def _program(args: argparse.Namespace) -> None:
     )
     search = build_loss_search(cfg, resources=resources, show_progress=sys.stderr.isatty())
     if args.report:
-        print(f"{search.report()}\nwritten: {search.write_report()}")
+        print(search.report())
+        print(f"written: {search.write_report()}")
         return
     setup_logger(cfg.OUTPUT_DIR)
     keep_freed_memory()

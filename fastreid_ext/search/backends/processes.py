@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
+from tqdm import tqdm
+
 from fastreid_ext.search.backends.devices import environment, worker_variables
 from fastreid_ext.search.backends.pool import Slot, WorkerPool
 from fastreid_ext.search.backends.worker import Worker, describe_error
@@ -144,6 +146,8 @@ def _serve(connection: Connection, factory: bytes, name: str, threads: int) -> N
     # A group of its own can be ended as a whole.
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Its own lock is a semaphore of the system, which a killed worker leaves behind.
+    tqdm.set_lock(threading.RLock())
     try:
         worker = Worker(pickle.loads(factory), name=name, threads=threads)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from fastreid_ext.utils.env import require
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["RayBackend"]
+
+_CONNECT_SECONDS = 5
 
 
 class _Actor:
@@ -83,6 +86,7 @@ class RayBackend(WorkerPool[_Handle]):
         cpus = max(1, cpus_per_trial)
         self._own = not self._ray.is_initialized()
         if self._own:
+            _check_address(address)
             _connect(self._ray, address, cpus=workers * cpus)
         _warn_of_waiting(self._ray.available_resources(), {"CPU": workers * cpus, "GPU": workers * gpus_per_trial})
         self._actors = self._ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus_per_trial, max_restarts=0)
@@ -127,6 +131,17 @@ class RayBackend(WorkerPool[_Handle]):
         if broken:
             self._replace(slot)
         return [outcome]
+
+
+def _check_address(address: str) -> None:
+    """Ray itself tries for minutes, and cannot be interrupted meanwhile."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise SearchError(f"no Ray cluster at {address}: {error}") from error
 
 
 def _connect(ray: Any, address: str, *, cpus: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.report.curves import curves, legend
 from fastreid_ext.projects.gms.report.formulas import candidate_of, copyable, formulas
-from fastreid_ext.projects.gms.report.markup import element, escaped, figure, score_text
+from fastreid_ext.projects.gms.report.markup import element, escaped, score_text
 from fastreid_ext.search.protocols import Trial
 
 __all__ = ["best_losses"]
@@ -44,7 +44,7 @@ def _card(rank: int, trial: Trial, handcrafted: Mapping[str, Candidate], metric:
 
 def _figures(trial: Trial) -> str:
     others = (
-        element("div", element("dt", escaped(key)), element("dd", escaped(figure(value))))
+        element("div", element("dt", escaped(key)), element("dd", escaped(score_text(value))))
         for key, value in trial.scores.items()
     )
     return element("dl", *others, class_="figures")

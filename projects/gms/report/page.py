@@ -79,7 +79,8 @@ def _sections(
             "Scores over time",
             _captioned(
                 history(summary.evaluated, baselines, metric=metric),
-                "Each point is an evaluated loss, the line the best so far; losses made by hand lie across.",
+                "Each point is an evaluated loss, the line the best so far"
+                + ("; losses made by hand lie across." if baselines else "."),
             ),
         )
         yield "Family of the winner", family_tree(winners[0], {trial.number: trial for trial in trials})
@@ -100,7 +101,10 @@ def _header(title: str, summary: Summary, metric: str) -> str:
     tiles += [(figure(summary.states[state]), name) for state, name in _COUNTED]
     if summary.states["waiting"]:
         tiles.append((figure(summary.states["waiting"]), "waiting"))
-    tiles += [(_duration(summary.elapsed), "from first to last"), (_duration(summary.evaluating), "in evaluations")]
+    tiles += [
+        (_duration(summary.elapsed), "from first to last"),
+        (_duration(summary.evaluating), "in evaluations, of all workers"),
+    ]
     shown = (element("div", element("dt", escaped(name)), element("dd", escaped(value))) for value, name in tiles)
     return element("header", element("h1", escaped(title)), element("dl", *shown, class_="tiles"))
 

@@ -21,7 +21,7 @@ body {
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
 }
 main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 80px; }
-h1 { margin: 0 0 20px; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; }
+h1 { overflow-wrap: anywhere; margin: 0 0 20px; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; }
 h2 { margin: 0 0 16px; font-size: 1.25rem; letter-spacing: -0.01em; }
 section { margin-top: 44px; scroll-margin-top: 60px; }
 nav {

@@ -8,6 +8,7 @@ from typing import Any
 from fastreid_ext.config import CfgNode
 from fastreid_ext.projects.gms.chooser import PromisingLossChooser
 from fastreid_ext.projects.gms.predictor import Predictor
+from fastreid_ext.search.errors import SearchError
 from fastreid_ext.search.protocols import Json, Vector
 
 __all__ = ["ConfiguredChooser", "build_predictor"]
@@ -24,6 +25,7 @@ class ConfiguredChooser:
 
     def __init__(self, cfg: CfgNode) -> None:
         node = cfg.SEARCH.LOSS.PREDICTOR
+        self._metric = cfg.SEARCH.LOSS.METRIC
         self._chooser: PromisingLossChooser[Json] = PromisingLossChooser(
             predictor=build_predictor(cfg),
             encode=_as_it_is,
@@ -34,7 +36,17 @@ class ConfiguredChooser:
         )
 
     def offer(self, payload: Json, vector: Vector, evaluated: Sequence[tuple[Vector, float]]) -> Json | None:
-        """One of the payloads offered since the last choice, or None to go on collecting."""
+        """One of the payloads offered since the last choice, or None to go on collecting.
+
+        Raises:
+            SearchError: a score is no percentage.
+        """
+        odd = [score for _, score in evaluated if not 0 <= score <= _PERCENT]
+        if odd:
+            raise SearchError(
+                f"SEARCH.LOSS.METRIC {self._metric} is {odd[0]:g}, but the predictor learns percentages: choose "
+                f"another metric, or turn SEARCH.LOSS.PREDICTOR.ENABLED off"
+            )
         return self._chooser.offer(payload, vector, [(seen, score / _PERCENT) for seen, score in evaluated])
 
     def state_dict(self) -> Json:
@@ -46,14 +58,14 @@ class ConfiguredChooser:
         self._chooser.load_state_dict(state)
 
 
-def build_predictor(cfg: CfgNode) -> Predictor:
-    """The predictor of `SEARCH.LOSS.PREDICTOR`."""
+def build_predictor(cfg: CfgNode, **others: Any) -> Predictor:
+    """The predictor of `SEARCH.LOSS.PREDICTOR`, its other arguments as given."""
     node = cfg.SEARCH.LOSS.PREDICTOR
+    settings: dict[str, Any] = {"seed": cfg.SEED, "epochs": node.EPOCHS, **others}
     return Predictor(
-        seed=cfg.SEED,
+        **settings,
         learning_rate=node.BASE_LR,
         batch_size=node.BATCH,
-        epochs=node.EPOCHS,
         ranking_weight=node.RANKING_WEIGHT,
         temperature=node.TEMPERATURE,
     )

@@ -14,11 +14,12 @@ from fastreid_ext.projects.gms.search.checks import build_space, check_search
 from fastreid_ext.projects.gms.search.chooser import ConfiguredChooser
 from fastreid_ext.projects.gms.search.grid import baseline_grid, family
 from fastreid_ext.projects.gms.search.outcome import best_table, write_training_config
-from fastreid_ext.projects.gms.search.proxy import ProxyFactory, ProxyTask
+from fastreid_ext.projects.gms.search.proxy import UNREADABLE, ProxyFactory, ProxyTask
 from fastreid_ext.projects.gms.search.quality import measure_predictor
 from fastreid_ext.projects.gms.search.report import write_search_report
 from fastreid_ext.projects.gms.search.resume import check_same_search
 from fastreid_ext.projects.gms.search.screen import LossScreen
+from fastreid_ext.registry import close_matches
 from fastreid_ext.search.backends import build_backend
 from fastreid_ext.search.driver import Search
 from fastreid_ext.search.errors import SearchError, SearchStopped
@@ -36,6 +37,7 @@ __all__ = ["AutoLossGMS"]
 _HANGING = 1.5
 _HANGING_SECONDS = 60.0
 _SHOWN = 10
+_TRIALS, _BASELINES = "trials.sqlite", "baselines.sqlite"
 
 
 @LOSS_SEARCHES.register(source="Gu et al. 2022 (AutoLoss-GMS)")
@@ -73,7 +75,7 @@ class AutoLossGMS(LossSearch):
             ConfigError: too few identities for the proxy task, or another config than the search had.
         """
         node = self.cfg.SEARCH.LOSS
-        with self._open("trials.sqlite", resume=resume) as store:
+        with self._open(_TRIALS, resume=resume) as store:
             strategy = RegularizedEvolution(
                 build_space(self.cfg),
                 LossScreen(self.cfg),
@@ -101,7 +103,8 @@ class AutoLossGMS(LossSearch):
             SearchStopped: on Ctrl-C or SIGTERM; what was evaluated is in the file.
         """
         grid = [(candidate.to_json(), name) for candidate, name in baseline_grid()]
-        with self._open("baselines.sqlite", resume=(self.output / "baselines.sqlite").exists()) as store:
+        path = self.output / _BASELINES
+        with self._open(_BASELINES, resume=path.exists() and path.stat().st_size > 0) as store:
             self._evaluate(store, ListedCandidates(grid), len(grid))
             evaluated = {trial.proposal.mutation: trial.score for trial in store.best(len(grid))}
         return tabulate(
@@ -110,6 +113,7 @@ class AutoLossGMS(LossSearch):
 
     def measure_predictor(self) -> str:
         """Cross-validates the predictor on the trials, for the report; a table."""
+        self._check_same()
         return measure_predictor(self.cfg, self.output)
 
     def write_report(self) -> Path:
@@ -118,11 +122,12 @@ class AutoLossGMS(LossSearch):
         Raises:
             SearchError: there is no search in `OUTPUT_DIR`, or its file is damaged.
         """
+        self._check_same()
         return write_search_report(self.cfg, self.output, self.baselines())
 
     def baselines(self) -> Mapping[str, float]:
         """The best score of each hand-crafted loss, by name with scale and margin; empty before `run_baselines`."""
-        path = self.output / "baselines.sqlite"
+        path = self.output / _BASELINES
         if not path.exists():
             return {}
         best: dict[str, tuple[str, float]] = {}
@@ -135,12 +140,19 @@ class AutoLossGMS(LossSearch):
 
     def report(self) -> str:
         """The best losses, and the commands that look at them and train with them."""
-        with TrialStore.read(self.output / "trials.sqlite") as store:
+        self._check_same()
+        with TrialStore.read(self.output / _TRIALS) as store:
             best = store.best(_SHOWN)
             counts = ", ".join(f"{number} {state}" for state, number in store.counts().items())
             rejections = ", ".join(f"{number} by {stage}" for stage, number in store.rejections().items())
+            failed = list(store.trials("failed"))
         lines = [best_table(best, self.cfg.SEARCH.LOSS.METRIC, self.baselines()), f"trials: {counts}"]
         lines += [f"rejected: {rejections}"] if rejections else []
+        lines += [f"the last failure: trial {failed[-1].number}, {failed[-1].reason}"] if failed else []
+        unreadable = max((trial.scores.get(UNREADABLE, 0.0) for trial in best), default=0.0)
+        lines += (
+            [f"{unreadable:.0f} training images could not be read and were replaced by others"] if unreadable else []
+        )
         lines.append(f"report: {self.output / 'report.html'}")
         if best:
             lines.append(f"train it: python tools/train_net.py --config-file {self.output / 'train.yml'}")
@@ -148,24 +160,32 @@ class AutoLossGMS(LossSearch):
 
     def _open(self, name: str, *, resume: bool) -> TrialStore:
         path = self.output / name
-        if not resume and path.exists():
+        begun = path.exists() and path.stat().st_size > 0
+        if not resume and begun:
             raise SearchError(f"there is a search in {path}: continue it with --resume, or take another OUTPUT_DIR")
-        if resume and not path.exists():
-            raise SearchError(f"there is no search to resume: {path} does not exist")
+        if resume and not begun:
+            raise SearchError(f"there is no search to resume in {path}: start it without --resume")
+        self._check_same()
         # What is wrong with the data is told before a file or a worker is made; and data that draw themselves are
         # drawn once.
-        ProxyTask(self.cfg)
-        if not resume:
+        figures = ProxyTask(self.cfg).figures()
+        metric = self.cfg.SEARCH.LOSS.METRIC
+        if metric not in figures:
+            hint = "".join(f" Did you mean {match}?" for match in close_matches(metric, figures, 1))
+            raise ConfigError(f"SEARCH.LOSS.METRIC is {metric!r}.{hint} The evaluation gives: {', '.join(figures)}")
+        if resume:
+            return TrialStore.open(path)
+        if name == _TRIALS:
             with atomic_write(self.output / "config.yaml") as file:
                 file.write(self.cfg.dump())
-            return TrialStore.create(path, config=self.cfg.dump())
-        store = TrialStore.open(path)
-        try:
-            check_same_search(store.meta("config", "{}"), self.cfg, str(path))
-        except ConfigError:
-            store.close()
-            raise
-        return store
+        return TrialStore.create(path, config=self.cfg.dump())
+
+    def _check_same(self) -> None:
+        """Trials and baselines of a folder are of one task: that of the config."""
+        for path in (self.output / _TRIALS, self.output / _BASELINES):
+            if path.exists() and path.stat().st_size > 0:
+                with TrialStore.read(path) as store:
+                    check_same_search(store.meta("config", "{}"), self.cfg, str(path))
 
     def _evaluate(self, store: TrialStore, strategy: Strategy, evaluations: int) -> SearchProgress:
         node, resources = self.cfg.SEARCH.LOSS, self.resources
@@ -193,7 +213,7 @@ class AutoLossGMS(LossSearch):
             ).run()
 
     def _write_outcome(self) -> None:
-        with TrialStore.read(self.output / "trials.sqlite") as store:
+        with TrialStore.read(self.output / _TRIALS) as store:
             best = store.best()
         if best:
             write_training_config(self.cfg, best[0])

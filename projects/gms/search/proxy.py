@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
@@ -13,7 +16,9 @@ from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.engine import hooks
 from fastreid_ext.engine.build import build_loop, wrap_model
 from fastreid_ext.engine.hooks import Hook
-from fastreid_ext.evaluation.evaluator import evaluate
+from fastreid_ext.evaluation.evaluator import evaluate, evaluate_features
+from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
+from fastreid_ext.evaluation.inference import Features
 from fastreid_ext.modeling import build_model
 from fastreid_ext.modeling.meta_arch import choose_device
 from fastreid_ext.projects.gms.candidate import Candidate
@@ -23,7 +28,10 @@ from fastreid_ext.solver import build_lr_scheduler, build_optimizer
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.rng import seed_everything
 
-__all__ = ["ProxyFactory", "ProxyTask", "TimeLimitError", "with_loss"]
+__all__ = ["UNREADABLE", "ProxyFactory", "ProxyTask", "TimeLimitError", "with_loss"]
+
+UNREADABLE = "unreadable images"
+"""Among a trial's figures: training images that were replaced by others."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,11 @@ class ProxyTask:
         self.stores = ImageStores.from_config(cfg, choose_device(cfg.MODEL.DEVICE))
         self.stores.progress = False
 
+    def figures(self) -> list[str]:
+        """Names of what a trial returns."""
+        names = dict.fromkeys((*_names(self._evaluated_at_random()), UNREADABLE))
+        return list(names)
+
     def __call__(self, job: Job) -> Mapping[str, float]:
         """The figures in percent.
 
@@ -87,7 +100,13 @@ class ProxyTask:
         loop.register_hooks(of_loop)
         loop.train()
         figures = evaluate(cfg, model, [self.validation], stores=self.stores)[self.validation.spec]
-        return {name: value for name, value in figures.items() if isinstance(value, float)}
+        return {name: figures[name] for name in _names(figures)} | {UNREADABLE: float(len(loader.unreadable))}
+
+    def _evaluated_at_random(self) -> Mapping[str, Any]:
+        samples = test_samples(self.validation)
+        features = Features(torch.randn(len(samples), 2), torch.arange(len(samples)), [])
+        feature_set = FeatureSet.of(self.validation, samples, features)
+        return evaluate_features(self.cfg, [feature_set])[self.validation.spec]
 
     def _config(self, candidate: Candidate, seed: int) -> CfgNode:
         cfg = with_loss(self.cfg, candidate)
@@ -113,6 +132,10 @@ def with_loss(cfg: CfgNode, candidate: Candidate) -> CfgNode:
     cfg.MODEL.GMS.TARGET, cfg.MODEL.GMS.NONTARGET = str(candidate.target), str(candidate.nontarget)
     cfg.MODEL.GMS.LOG2_SCALE = candidate.log2_scale
     return cfg
+
+
+def _names(figures: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in figures.items() if isinstance(value, float)]
 
 
 class _Deadline(Hook):

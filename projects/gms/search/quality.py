@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tabulate import tabulate
@@ -11,6 +12,7 @@ from tabulate import tabulate
 from fastreid_ext.config import CfgNode
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.predictor_quality import predictor_quality
+from fastreid_ext.projects.gms.search.chooser import build_predictor
 from fastreid_ext.projects.gms.search.screen import LossScreen
 from fastreid_ext.search.errors import SearchError
 from fastreid_ext.search.trials import TrialStore
@@ -38,15 +40,16 @@ def measure_predictor(cfg: CfgNode, output: Path) -> str:
     known = [
         (seen.vector, trial.score) for seen, trial in zip(examined, trials, strict=True) if trial.score is not None
     ]
-    vectors, scores = zip(*known, strict=True) if known else ((), ())
+    vectors, performances = [vector for vector, _ in known], [score / _PERCENT for _, score in known]
     node = cfg.SEARCH.LOSS.PREDICTOR
     try:
         rows = predictor_quality(
             vectors,
-            [score / _PERCENT for score in scores],
+            performances,
             seed=cfg.SEED,
             pool_size=node.CANDIDATES,
             epochs=node.EPOCHS,
+            make_predictor=partial(build_predictor, cfg),
         )
     except ValueError as error:
         raise SearchError(f"{output / 'trials.sqlite'}: {error}") from error
@@ -60,5 +63,8 @@ def recorded_quality(output: Path) -> list[dict[str, object]]:
     path = output / _FILE
     if not path.exists():
         return []
-    rows: list[dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        rows: list[dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SearchError(f"{path} is damaged: run --predictor-quality again, or remove it ({error})") from error
     return rows

@@ -186,6 +186,16 @@ def test_text_that_is_no_expression_shows_where() -> None:
         GMSLoss(target="x +* 2", nontarget="x", log2_scale=4)
 
 
+@pytest.mark.parametrize("function", [None, 0.5, b"x", PRESETS["circle"]])
+def test_what_is_no_function_is_told(function: object) -> None:
+    with pytest.raises(TypeError, match=r"a function is a text such as 'x - 0\.35', or a Graph"):
+        GMSLoss(target=function, nontarget="x", log2_scale=4)  # type: ignore[arg-type]
+
+
+def test_signs_as_papers_print_them() -> None:
+    assert parse("x \N{MINUS SIGN} 0.5") == parse("x - 0.5") and parse("2 \N{MULTIPLICATION SIGN} x") == parse("2 * x")
+
+
 def test_unknown_preset_lists_close_ones() -> None:
     with pytest.raises(GraphError, match="Did you mean cosface"):
         GMSLoss.preset("cosfase")

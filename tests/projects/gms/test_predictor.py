@@ -192,3 +192,17 @@ def test_a_fit_can_be_stopped() -> None:
     event = threading.Event()
     predictor.fit(vectors, performances, stop=event.is_set)
     assert len(predictor.predict(vectors)) == 40
+
+
+def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters: object, max_norm: float, **more: object) -> torch.Tensor:
+        norms.append(max_norm)
+        return clip(parameters, max_norm, **more)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    rng = np.random.default_rng(0)
+    Predictor(epochs=2, batch_size=4, network=small_network).fit(rng.standard_normal((8, 515)), rng.random(8))
+    assert norms == [1.0] * 4

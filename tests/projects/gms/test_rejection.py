@@ -148,3 +148,9 @@ def test_points_and_digits_are_options() -> None:
 
 def test_nothing_can_be_checked() -> None:
     assert Screening().check([]) == [] and Screening().check_losses(encode_losses([])) == []
+
+
+def test_one_large_value_does_not_excuse_the_others() -> None:
+    falling = "exp(x / 0.05 + x / 0.05) - 10 * x"
+    (verdict,) = Screening().check([loss(falling, f"{falling} + 1", 1.0)])
+    assert verdict.reason.startswith("properties: t' >= 0 at 51.8 %")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,6 +25,7 @@ from fastreid_ext.modeling import build_model
 from fastreid_ext.projects.gms import AutoLossGMS
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.presets import HAND_CRAFTED, PRESETS
+from fastreid_ext.projects.gms.search.chooser import ConfiguredChooser
 from fastreid_ext.projects.gms.search.grid import baseline_grid
 from fastreid_ext.projects.gms.search.proxy import ProxyTask, TimeLimitError
 from fastreid_ext.projects.gms.search.split import proxy_split
@@ -157,7 +159,7 @@ def test_a_training_that_goes_astray_is_a_failed_trial(options: list[Any]) -> No
     search.run()
     failed = [row for row in trials(options) if row[1] == "failed"]
     assert len(failed) == 3 and all(row[4] for row in failed)
-    assert "3 failed" in search.report()
+    assert "3 failed" in search.report() and f"the last failure: trial {failed[-1][0]}, " in search.report()
 
 
 def test_a_trial_has_a_time_limit(options: list[Any]) -> None:
@@ -212,7 +214,7 @@ def test_too_few_identities(options: list[Any], share: float) -> None:
         (["SEARCH.LOSS.SCALE_STEPS", 100], "SEARCH.LOSS.SCALE_STEPS is 100"),
         (["SEARCH.LOSS.TRAIN_CONFIG", "gms/markt"], "SEARCH.LOSS.TRAIN_CONFIG cannot be used"),
         (["MODEL.LOSSES.NAME", ("TripletLoss",)], "CrossEntropyLoss"),
-        (["SEARCH.LOSS.METRIC", "mapp"], "no 'mapp', did you mean mAP"),
+        (["SEARCH.LOSS.METRIC", "mapp"], "SEARCH.LOSS.METRIC is 'mapp'. Did you mean mAP"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(options: list[Any], changes: list[Any], message: str) -> None:
@@ -267,3 +269,71 @@ def test_config_file_is_that_of_the_search(options: list[Any], tmp_path: Path) -
     AutoLossGMS(load_config("", [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1]), resources=IN_PROCESS).run()
     written = yaml.safe_load((tmp_path / "out/config.yaml").read_text(encoding="utf-8"))
     assert written["SEARCH"]["LOSS"]["MAX_EVALUATIONS"] == 1
+
+
+def test_the_predictor_chooses_once_there_are_evaluations(options: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    node = "SEARCH.LOSS.PREDICTOR"
+    few = [f"{node}.START", 2, f"{node}.INTERVAL", 1, f"{node}.CANDIDATES", 2, f"{node}.EPOCHS", 1, f"{node}.BATCH", 2]
+    cfg = load_config("", [*options, *few, "SEARCH.LOSS.NUM_INITIAL", 2, "SEARCH.LOSS.MAX_EVALUATIONS", 4])
+    AutoLossGMS(cfg, resources=IN_PROCESS).run()
+    chosen = [row for row in trials(options) if row[4] == "chooser: another of 2 is more promising"]
+    assert len(chosen) == 2 and not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_the_quality_is_that_of_the_configured_predictor(options: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    node = "SEARCH.LOSS.PREDICTOR"
+    cfg = load_config("", [*options, f"{node}.BASE_LR", 0.5, f"{node}.TEMPERATURE", 9.0, f"{node}.EPOCHS", 7])
+    AutoLossGMS(cfg, resources=IN_PROCESS).run()
+    asked: dict[str, Any] = {}
+
+    def stand_in(vectors: Any, performances: Any, **more: Any) -> list[Any]:
+        made = more["make_predictor"](seed=5, epochs=more["epochs"], device="cpu")
+        asked.update(made=made, performances=performances, size=len(vectors[0]))
+        return []
+
+    monkeypatch.setattr("fastreid_ext.projects.gms.search.quality.predictor_quality", stand_in)
+    AutoLossGMS(cfg).measure_predictor()
+    made = asked["made"]
+    assert (made.learning_rate, made.temperature, made.epochs, made.seed) == (0.5, 9.0, 7, 5)
+    assert asked["size"] == 515 and all(0 <= value <= 1 for value in asked["performances"])
+
+
+def test_scores_that_are_no_percentages_are_refused(options: list[Any]) -> None:
+    chooser = ConfiguredChooser(load_config("", options))
+    with pytest.raises(SearchError, match=r"SEARCH\.LOSS\.METRIC mAP is 250"):
+        chooser.offer({}, np.zeros(515), [(np.zeros(515), 250.0)])
+
+
+def test_baselines_of_another_task_are_not_mixed_in(options: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastreid_ext.projects.gms.search.loss_search.baseline_grid", lambda: baseline_grid()[:1])
+    AutoLossGMS(load_config("", options), resources=IN_PROCESS).run()
+    kept = (Path(load_config("", options).OUTPUT_DIR) / "config.yaml").read_text(encoding="utf-8")
+    other = AutoLossGMS(load_config("", [*options, "SOLVER.BASE_LR", 0.5]), resources=IN_PROCESS)
+    for action in (other.run_baselines, other.write_report, other.report, other.measure_predictor):
+        with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR was 0\.0003, is 0\.5"):
+            action()
+    AutoLossGMS(load_config("", options), resources=IN_PROCESS).run_baselines()
+    assert (Path(load_config("", options).OUTPUT_DIR) / "config.yaml").read_text(encoding="utf-8") == kept
+
+
+def test_an_empty_file_is_no_search(options: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "out/trials.sqlite"
+    path.parent.mkdir()
+    path.touch()
+    search = AutoLossGMS(load_config("", [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1]), resources=IN_PROCESS)
+    with pytest.raises(SearchError, match="start it without --resume"):
+        search.run(resume=True)
+    search.run()
+    assert len(trials(options)) == 1
+
+
+def test_unreadable_training_images_are_told(options: list[Any]) -> None:
+    folder = Path(load_config("", options).DATASETS.NAMES[0].partition(":")[2]) / "bounding_box_train"
+    for pid in range(1, 9):
+        (folder / f"{pid:04d}_c1s1_000000_00.jpg").write_bytes(b"no picture")
+    search = AutoLossGMS(
+        load_config("", [*options, "SEARCH.LOSS.MAX_EVALUATIONS", 1, "TEST.SKIP_UNREADABLE", True]),
+        resources=IN_PROCESS,
+    )
+    search.run()
+    assert "4 training images could not be read and were replaced by others" in search.report()
