@@ -73,7 +73,7 @@ GMS = [name for name in FILES if name.startswith("gms/") and not Path(name).name
 
 @pytest.mark.parametrize("name", GMS)
 def test_gms_configs_have_a_folder_of_their_own(name: str) -> None:
-    assert load_config(name).OUTPUT_DIR == f"logs/{name}"
+    assert f"logs/{name}" == load_config(name).OUTPUT_DIR
 
 
 @pytest.mark.parametrize("name", [name for name in GMS if name.count("/") > 1])
@@ -84,9 +84,9 @@ def test_gms_configs_are_section_g(name: str) -> None:
     assert (solver.BASE_LR, solver.WARMUP_FACTOR, solver.STEPS, solver.GAMMA) == (0.01, 0.01, [60, 100], 0.1)
     assert solver.WARMUP_ITERS == solver.FREEZE_ITERS and cfg.MODEL.FREEZE_LAYERS == ["backbone"]
     images = {"Market1501": 12_936, "CUHK03:labeled=False": 7_365, "MSMT17": 32_621}[cfg.DATASETS.NAMES[0]]
-    assert solver.WARMUP_ITERS == 20 * (images // solver.IMS_PER_BATCH)
+    assert 20 * (images // solver.IMS_PER_BATCH) == solver.WARMUP_ITERS
     assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.TEST.FLIP.ENABLED) == (64, 4, True)
-    assert cfg.MODEL.GMS.PRESET == f"gms-{'c' if '/transfer/' in name else name.rpartition('_')[2]}"
+    assert f"gms-{'c' if '/transfer/' in name else name.rpartition('_')[2]}" == cfg.MODEL.GMS.PRESET
     assert cfg.INPUT.FLIP.ENABLED and cfg.INPUT.PADDING.ENABLED and cfg.INPUT.REA.ENABLED
 
 
