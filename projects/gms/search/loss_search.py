@@ -75,22 +75,21 @@ class AutoLossGMS(LossSearch):
             ConfigError: too few identities for the proxy task, or another config than the search had.
         """
         node = self.cfg.SEARCH.LOSS
-        with self._open(_TRIALS, resume=resume) as store:
-            strategy = RegularizedEvolution(
-                build_space(self.cfg),
-                LossScreen(self.cfg),
-                seed=self.cfg.SEED,
-                chooser=ConfiguredChooser(self.cfg) if node.PREDICTOR.ENABLED else None,
-                initial=list(HAND_CRAFTED.values()) if node.PREDEFINED else [],
-                num_initial=node.NUM_INITIAL,
-                population_size=node.POPULATION,
-                tournament=node.TOURNAMENT,
-            )
-            try:
-                self._evaluate(store, strategy, node.MAX_EVALUATIONS)
-            except SearchStopped:
-                self._write_outcome()
-                raise
+        strategy = RegularizedEvolution(
+            build_space(self.cfg),
+            LossScreen(self.cfg),
+            seed=self.cfg.SEED,
+            chooser=ConfiguredChooser(self.cfg) if node.PREDICTOR.ENABLED else None,
+            initial=list(HAND_CRAFTED.values()) if node.PREDEFINED else [],
+            num_initial=node.NUM_INITIAL,
+            population_size=node.POPULATION,
+            tournament=node.TOURNAMENT,
+        )
+        try:
+            self._evaluate(_TRIALS, strategy, node.MAX_EVALUATIONS, resume=resume)
+        except SearchStopped:
+            self._write_outcome()
+            raise
         self._write_outcome()
 
     def run_baselines(self) -> str:
@@ -104,8 +103,9 @@ class AutoLossGMS(LossSearch):
         """
         grid = [(candidate.to_json(), name) for candidate, name in baseline_grid()]
         path = self.output / _BASELINES
-        with self._open(_BASELINES, resume=path.exists() and path.stat().st_size > 0) as store:
-            self._evaluate(store, ListedCandidates(grid), len(grid))
+        resume = path.exists() and path.stat().st_size > 0
+        self._evaluate(_BASELINES, ListedCandidates(grid), len(grid), resume=resume)
+        with TrialStore.read(path) as store:
             evaluated = {trial.proposal.mutation: trial.score for trial in store.best(len(grid))}
         return tabulate(
             evaluated.items(), headers=["loss", self.cfg.SEARCH.LOSS.METRIC], floatfmt=".2f", tablefmt="github"
@@ -150,32 +150,31 @@ class AutoLossGMS(LossSearch):
         lines += [f"rejected: {rejections}"] if rejections else []
         lines += [f"the last failure: trial {failed[-1].number}, {failed[-1].reason}"] if failed else []
         unreadable = max((trial.scores.get(UNREADABLE, 0.0) for trial in best), default=0.0)
-        lines += (
-            [f"{unreadable:.0f} training images could not be read and were replaced by others"] if unreadable else []
-        )
+        if unreadable:
+            lines.append(f"{unreadable:.0f} training images could not be read and were replaced by others")
         lines.append(f"report: {self.output / 'report.html'}")
         if best:
             lines.append(f"train it: python tools/train_net.py --config-file {self.output / 'train.yml'}")
         return "\n".join(lines)
 
-    def _open(self, name: str, *, resume: bool) -> TrialStore:
-        path = self.output / name
+    def _check_before(self, path: Path, *, resume: bool) -> None:
+        """What is wrong is told before a file or a worker is made; and data that draw themselves are drawn once."""
         begun = path.exists() and path.stat().st_size > 0
         if not resume and begun:
             raise SearchError(f"there is a search in {path}: continue it with --resume, or take another OUTPUT_DIR")
         if resume and not begun:
             raise SearchError(f"there is no search to resume in {path}: start it without --resume")
         self._check_same()
-        # What is wrong with the data is told before a file or a worker is made; and data that draw themselves are
-        # drawn once.
         figures = ProxyTask(self.cfg).figures()
         metric = self.cfg.SEARCH.LOSS.METRIC
         if metric not in figures:
             hint = "".join(f" Did you mean {match}?" for match in close_matches(metric, figures, 1))
             raise ConfigError(f"SEARCH.LOSS.METRIC is {metric!r}.{hint} The evaluation gives: {', '.join(figures)}")
+
+    def _store(self, path: Path, *, resume: bool) -> TrialStore:
         if resume:
             return TrialStore.open(path)
-        if name == _TRIALS:
+        if path.name == _TRIALS:
             with atomic_write(self.output / "config.yaml") as file:
                 file.write(self.cfg.dump())
         return TrialStore.create(path, config=self.cfg.dump())
@@ -187,8 +186,9 @@ class AutoLossGMS(LossSearch):
                 with TrialStore.read(path) as store:
                     check_same_search(store.meta("config", "{}"), self.cfg, str(path))
 
-    def _evaluate(self, store: TrialStore, strategy: Strategy, evaluations: int) -> SearchProgress:
-        node, resources = self.cfg.SEARCH.LOSS, self.resources
+    def _evaluate(self, name: str, strategy: Strategy, evaluations: int, *, resume: bool) -> SearchProgress:
+        node, resources, path = self.cfg.SEARCH.LOSS, self.resources, self.output / name
+        self._check_before(path, resume=resume)
         with (
             build_backend(
                 resources.backend,
@@ -199,6 +199,7 @@ class AutoLossGMS(LossSearch):
                 time_limit=_HANGING * node.TIME_LIMIT + _HANGING_SECONDS if node.TIME_LIMIT else 0,
                 address=resources.address,
             ) as backend,
+            self._store(path, resume=resume) as store,
             ShowProgress(bar=self.show_progress) as show,
         ):
             return Search(

@@ -337,3 +337,10 @@ def test_unreadable_training_images_are_told(options: list[Any]) -> None:
     )
     search.run()
     assert "4 training images could not be read and were replaced by others" in search.report()
+
+
+def test_workers_that_cannot_be_had_leave_no_file(options: list[Any], tmp_path: Path) -> None:
+    nowhere = SearchResources(backend="ray", address="127.0.0.1:1")
+    with pytest.raises(SearchError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
+        AutoLossGMS(load_config("", options), resources=nowhere).run()
+    assert not (tmp_path / "out/trials.sqlite").exists()
