@@ -234,7 +234,7 @@ def test_signal_stops_an_evaluation_and_does_not_count_it(path: Path, number: si
         start = time.monotonic()
         with pytest.raises(SearchStopped):
             search(store, Planned([{"x": 0.5}, {"do": "sleep"}])).run()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
         assert [(trial.state, trial.attempts) for trial in store.trials()] == [("evaluated", 1), ("waiting", 0)]
         assert store.meta("elapsed") >= 0.4
     assert signal.getsignal(number) == before

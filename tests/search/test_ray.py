@@ -23,7 +23,7 @@ from fastreid_ext.search.trials import TrialStore
 @pytest.fixture(scope="module")
 def backend() -> Iterator[RayBackend]:
     """One cluster for all tests: it takes seconds to start."""
-    with build_backend("ray", ScoreFactory(), workers=2, cpus_per_trial=1, time_limit=1.5) as made:
+    with build_backend("ray", ScoreFactory(), workers=2, cpus_per_trial=1, time_limit=8) as made:
         assert isinstance(made, RayBackend)
         yield made
 
@@ -48,7 +48,7 @@ def test_bad_candidates_and_lost_workers_do_not_end_a_search(backend: RayBackend
     assert trials[0].scores["threads"] == 1 and trials[0].scores["pid"] != os.getpid()
     assert trials[2].reason.startswith("the worker was lost: ActorDiedError: ")
     assert trials[3].reason == "ArithmeticError: mAP is nan"
-    assert trials[4].reason == "time limit of 1.5 s"
+    assert trials[4].reason == "time limit of 8 s"
     assert {trial.worker for trial in trials} == {"ray 1", "ray 2"}
 
 
@@ -71,7 +71,7 @@ def test_signal_stops_the_wait_for_ray(backend: RayBackend, tmp_path: Path) -> N
         start = time.monotonic()
         with pytest.raises(SearchStopped):
             Search(store, Planned([{"do": "sleep"}]), backend, metric="mAP").run()
-        assert time.monotonic() - start < 1.4
+        assert time.monotonic() - start < 7
         assert [trial.attempts for trial in store.waiting()] == [0]
     assert [outcome.number for outcome in backend.wait()] == [1]
 
