@@ -29,7 +29,6 @@ from fastreid_ext.search.progress import SearchProgress, ShowProgress
 from fastreid_ext.search.protocols import Strategy
 from fastreid_ext.search.trials import TrialStore
 from fastreid_ext.utils.files import atomic_write
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["AutoLossGMS"]
 
@@ -61,7 +60,6 @@ class AutoLossGMS(LossSearch):
         self.cfg, self.resources = cfg, resources or SearchResources()
         self.show_progress = show_progress
         self.output = Path(cfg.OUTPUT_DIR)
-        self.log = get_logger(__name__)
 
     def run(self, *, resume: bool = False) -> None:
         """Searches to the end, and writes what was found.

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from fastreid_ext.config import CfgNode
 from fastreid_ext.projects.gms.candidate import Candidate
+from fastreid_ext.projects.gms.predictor import PredictorError
 from fastreid_ext.projects.gms.predictor_quality import predictor_quality
 from fastreid_ext.projects.gms.search.chooser import build_predictor
 from fastreid_ext.projects.gms.search.screen import LossScreen
@@ -51,7 +52,7 @@ def measure_predictor(cfg: CfgNode, output: Path) -> str:
             epochs=node.EPOCHS,
             make_predictor=partial(build_predictor, cfg),
         )
-    except ValueError as error:
+    except (ValueError, PredictorError) as error:
         raise SearchError(f"{output / 'trials.sqlite'}: {error}") from error
     described = [{"evaluations": len(known), **asdict(row)} for row in rows]
     write_json(output / _FILE, described)
