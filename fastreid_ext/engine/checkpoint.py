@@ -18,7 +18,7 @@ from fastreid_ext.utils.logger import get_logger
 __all__ = ["CheckpointError", "Checkpointer", "KeyReport", "load_weights", "read_checkpoint"]
 
 # Classifiers and losses: their shape follows the training data, and no feature depends on them.
-_TRAINING_ONLY = re.compile(r"(heads\.(\w+_branch\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
+_TRAINING_ONLY = re.compile(r"((heads|\w+_head)\.(\w+_branch\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
 
 
 class CheckpointError(Exception):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fastreid_ext.modeling.folding import fold_batch_norms
-from fastreid_ext.modeling.meta_arch.baseline import Baseline
+from fastreid_ext.modeling.meta_arch.base import ReIDModel
 
 __all__ = ["ForInference", "prepare_for_inference"]
 
@@ -42,7 +42,7 @@ def prepare_for_inference(model: M) -> M:
     _replace_children(prepared)
     if all(parameter.device.type == "cpu" for parameter in prepared.parameters()):
         prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs know tensors only
-        if isinstance(prepared, Baseline):
+        if isinstance(prepared, ReIDModel):
             prepared.memory_format = torch.channels_last
     return prepared
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ OPTIMIZERS = Registry("optimizer")
 """Classes called as `Optimizer(parameter groups, lr=..., **SOLVER.OPT_ARGS)`; those of `torch.optim` need no entry."""
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+# "heads" of most models, "b1_head" and its like of those with several.
+_OF_HEADS = re.compile(r"(heads|\w+_head)\.")
 
 _SET_BY_GROUP = ("params", "lr", "weight_decay")
 
@@ -62,7 +66,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
             decay = cfg.SOLVER.WEIGHT_DECAY_NORM
         if name.rpartition(".")[2] == "bias":
             rate, decay = rate * cfg.SOLVER.BIAS_LR_FACTOR, cfg.SOLVER.WEIGHT_DECAY_BIAS
-        if name.startswith("heads."):
+        if _OF_HEADS.match(name):
             rate *= cfg.SOLVER.HEADS_LR_FACTOR
         groups.setdefault((rate, decay), []).append(parameter)
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from fastreid_ext.utils.files import write_json
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
+
+_CLASSIFIER = re.compile(r"(module\.)?(heads|\w+_head)\.(\w+_branch\.)?weight")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -169,8 +172,8 @@ def _for_checkpoint(cfg: CfgNode, state: dict[str, Any]) -> CfgNode:
     weights = state.get("model", state.get("state_dict", state))
     cfg = cfg.clone()
     cfg.defrost()
-    classifier = weights.get("heads.weight", weights.get("module.heads.weight"))
-    cfg.MODEL.HEADS.NUM_CLASSES = len(classifier) if classifier is not None else 1
+    classifiers = (value for name, value in weights.items() if _CLASSIFIER.fullmatch(name))
+    cfg.MODEL.HEADS.NUM_CLASSES = next(map(len, classifiers), 1)
     # The checkpoint's weights replace them anyway.
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.freeze()

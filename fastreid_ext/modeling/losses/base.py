@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,10 +19,12 @@ class Loss(nn.Module):
     Attributes:
         key: short name; the loss is logged as `loss_<key>`.
         node: name of the loss's node below `MODEL.LOSSES`, which has `SCALE`.
+        takes: keys of a head's outputs that it needs; of several branches it is computed on those that have them.
     """
 
     key: str
     node: str
+    takes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -46,6 +48,8 @@ class Loss(nn.Module):
 class ClassificationLoss(Loss):
     """A loss on `cls_outputs (B, num_classes)`."""
 
+    takes = ("cls_outputs",)
+
     def from_outputs(self, outputs: Mapping[str, Any], pids: Tensor) -> Tensor:
         """The loss of `outputs["cls_outputs"]`.
 
@@ -59,6 +63,8 @@ class ClassificationLoss(Loss):
 
 class PairwiseLoss(Loss):
     """A loss on `features (B, D)` that compares images: it sees those of all ranks."""
+
+    takes = ("features",)
 
     def from_outputs(self, outputs: Mapping[str, Any], pids: Tensor) -> Tensor:
         """The loss of `outputs["features"]` of all ranks, the same on every rank.

@@ -37,30 +37,59 @@ class Criterion(nn.Module):
     def forward(self, outputs: Mapping[str, Any], pids: Tensor) -> dict[str, Tensor]:
         """Weighted losses by name, `loss_<key>`; their sum is to be minimised.
 
-        A head with several branches returns `{"branches": {name: outputs of the branch}}`: each branch has every loss,
-        named `loss_<key>_<branch>`. Losses on the backbone's last map, `outputs["map"]`, are computed once.
+        Of several branches, `{"branches": {name: outputs of the branch}}`, each that has what a loss takes gets that
+        loss, named `loss_<key>_<branch>`; where `outputs["averaged"]` is true, the loss's weight is divided by their
+        number. Losses on the backbone's last map, `outputs["map"]`, are computed once.
 
         Shape:
             pids: (B,).
             Results: scalars.
+
+        Raises:
+            ConfigError: a loss takes what there is not.
         """
         branches: Mapping[str, Mapping[str, Any]] = outputs.get("branches", {}) or {"": outputs}
+        scales = self._scales(outputs, branches)
         of_branches = {
-            f"loss_{key}_{branch}" if branch else f"loss_{key}": loss
+            f"loss_{key}_{branch}" if branch else f"loss_{key}": scales[key] * loss.from_outputs(of_branch, pids)
             for branch, of_branch in branches.items()
-            for key, loss in self._losses(of_branch, pids, on_maps=False)
+            for key, loss in self._losses(on_maps=False)
+            if _has(of_branch, loss)
         }
-        return of_branches | {f"loss_{key}": loss for key, loss in self._losses(outputs, pids, on_maps=True)}
+        of_maps = self._losses(on_maps=True)
+        return of_branches | {f"loss_{key}": scales[key] * loss.from_outputs(outputs, pids) for key, loss in of_maps}
 
-    def _losses(self, outputs: Mapping[str, Any], pids: Tensor, *, on_maps: bool) -> Iterator[tuple[str, Tensor]]:
-        for (key, loss), scale in zip(self.losses.items(), self.scales, strict=True):
+    def _losses(self, *, on_maps: bool) -> Iterator[tuple[str, Loss]]:
+        for key, loss in self.losses.items():
+            assert isinstance(loss, Loss)
             if isinstance(loss, MapLoss) == on_maps:
-                if on_maps and "map" not in outputs:
-                    raise ConfigError(
-                        f"loss_{key} is of the backbone's last map, but this backbone returns neither a tensor nor a "
-                        f'dict with "last"'
-                    )
-                yield key, scale * loss.from_outputs(outputs, pids)  # type: ignore[operator]
+                yield key, loss
+
+    def _scales(self, outputs: Mapping[str, Any], branches: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+        """Weight of each loss on each of the branches that have it."""
+        scales = dict(zip(self.losses, self.scales, strict=True))
+        for key, loss in self._losses(on_maps=False):
+            count = sum(_has(of_branch, loss) for of_branch in branches.values())
+            if not count:
+                named = ", ".join(filter(None, branches))
+                whose = f"no branch of {named} has" if named else "the head does not give"
+                raise ConfigError(
+                    f"loss_{key} takes {' and '.join(loss.takes)} of a head's outputs, which {whose}: "
+                    f"take another loss in MODEL.LOSSES.NAME or another MODEL.HEADS.NAME"
+                )
+            if outputs.get("averaged", False):
+                scales[key] /= count
+        for key, _ in self._losses(on_maps=True):
+            if "map" not in outputs:
+                raise ConfigError(
+                    f"loss_{key} is of the backbone's last map, but there is none: this backbone returns neither a "
+                    f'tensor nor a dict with "last", or the meta-architecture, like MGN, has several last maps'
+                )
+        return scales
+
+
+def _has(outputs: Mapping[str, Any], loss: Loss) -> bool:
+    return all(key in outputs for key in loss.takes)
 
 
 def build_criterion(cfg: CfgNode, feature_dim: int | None = None) -> Criterion:
@@ -85,7 +114,8 @@ def _build_loss(name: str, cfg: CfgNode, feature_dim: int | None) -> Loss:
         return loss
     if feature_dim is None:
         raise ConfigError(
-            f"{name} is a loss on the backbone's last map, and nobody said how many channels that has: "
-            f"build_criterion(cfg, feature_dim=backbone.feature_dim)"
+            f"{name} is a loss on the backbone's one last map, which MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE} does not have (take Baseline), or of which nobody said how many channels "
+            f"it has: build_criterion(cfg, feature_dim=backbone.feature_dim)"
         )
     return make(cfg, feature_dim=feature_dim)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.modeling.backbones import build_backbone
 from fastreid_ext.modeling.heads import build_heads
 from fastreid_ext.modeling.losses import build_criterion
+from fastreid_ext.modeling.meta_arch.base import ReIDModel
 from fastreid_ext.modeling.meta_arch.registry import META_ARCHS
 
 __all__ = ["Baseline"]
 
 
 @META_ARCHS.register()
-class Baseline(nn.Module):
+class Baseline(ReIDModel):
     """Normalises images and passes them through backbone, head and, in training, losses.
 
     Args:
@@ -31,8 +31,8 @@ class Baseline(nn.Module):
         channels_last: lays weights and images out channels last.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    backbone: nn.Module
+    heads: nn.Module
 
     @configurable
     def __init__(
@@ -45,15 +45,10 @@ class Baseline(nn.Module):
         pixel_std: Sequence[float] = (1.0, 1.0, 1.0),
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.heads = heads
-        self.criterion = criterion
-        self.register_buffer("pixel_mean", _per_channel(pixel_mean), persistent=False)
-        self.register_buffer("pixel_std", _per_channel(pixel_std), persistent=False)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        if channels_last:
-            self.to(memory_format=torch.channels_last)
+        parts = {"backbone": backbone, "heads": heads}
+        super().__init__(
+            parts=parts, criterion=criterion, pixel_mean=pixel_mean, pixel_std=pixel_std, channels_last=channels_last
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -70,56 +65,22 @@ class Baseline(nn.Module):
             "channels_last": cfg.MODEL.CHANNELS_LAST,
         }
 
-    def forward(self, batch: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
-        """Losses by name in training, embeddings in evaluation.
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings in evaluation.
 
         Shape:
-            batch: a dict with `images` (B, 3, H, W) and in training `targets` (B,); in evaluation also the images
-            alone. Images are bytes or floats on the scale of `pixel_mean`, unless the batch says `normalized`.
-            Result: in training scalars, in evaluation (B, D).
-
-        Raises:
-            ValueError: in training, a batch without targets or a model without a criterion.
+            images: (B, 3, H, W), normalised.
+            Result: (B, D).
         """
-        images = self.preprocess(batch)
-        if not self.training:
-            embeddings: Tensor = self.heads(self.backbone(images))
-            return embeddings
-        if isinstance(batch, Tensor) or "targets" not in batch:
-            raise ValueError("training needs a batch with 'images' and 'targets'; call eval() to embed images")
-        if self.criterion is None:
-            raise ValueError("training needs losses: give the model a criterion")
-        pids = batch["targets"].to(self.pixel_mean.device)
+        embeddings: Tensor = self.heads(self.backbone(images))
+        return embeddings
+
+    def outputs(self, images: Tensor, pids: Tensor) -> dict[str, Any]:
+        """What the head gives in training, and the backbone's last map as "map".
+
+        Shape:
+            images: (B, 3, H, W), normalised. pids: (B,).
+        """
         maps = self.backbone(images)
         last = maps.get("last") if isinstance(maps, Mapping) else maps
-        outputs = {**self.heads(maps, pids), **({} if last is None else {"map": last})}
-        losses: dict[str, Tensor] = self.criterion(outputs, pids)
-        return losses
-
-    def preprocess(self, batch: Mapping[str, Any] | Tensor) -> Tensor:
-        """The batch's images, normalised here if the loader has not done so.
-
-        Shape:
-            batch: as `forward` takes it.
-            Result: (B, 3, H, W).
-        """
-        if isinstance(batch, Tensor):
-            return self.normalize(batch)
-        images: Tensor = batch["images"]
-        if not batch.get("normalized", False):
-            return self.normalize(images)
-        return images.to(self.pixel_mean).contiguous(memory_format=self.memory_format)
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """New images of mean 0 and standard deviation 1, in the type and on the device of the weights.
-
-        Shape:
-            images: (B, 3, H, W).
-            Result: (B, 3, H, W).
-        """
-        normalized = (images.to(self.pixel_mean) - self.pixel_mean) * self.pixel_std.reciprocal()
-        return normalized.contiguous(memory_format=self.memory_format)
-
-
-def _per_channel(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.get_default_dtype()).view(1, -1, 1, 1)
+        return {**self.heads(maps, pids), **({} if last is None else {"map": last})}
