@@ -1,13 +1,14 @@
-"""What a config says that the defaults do not."""
+"""How configs differ."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastreid_ext.config.loader import get_cfg
 from fastreid_ext.config.node import CfgNode
 
-__all__ = ["nested_changes"]
+__all__ = ["below", "differences", "nested_changes"]
 
 
 def nested_changes(cfg: CfgNode, *, without: str = "") -> dict[str, Any]:
@@ -29,3 +30,26 @@ def nested_changes(cfg: CfgNode, *, without: str = "") -> dict[str, Any]:
             node = node.setdefault(part, {})
         node[name] = list(value) if isinstance(value, tuple) else value
     return nested
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two nested mappings have different, by dotted key; None where one lacks the key."""
+    first, second = dict(_leaves(before)), dict(_leaves(now))
+    return {
+        key: (first.get(key), second.get(key))
+        for key in {**first, **second}
+        if key not in first or key not in second or first[key] != second[key]
+    }
+
+
+def below(key: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these, or in one of these nodes."""
+    return any(f"{key}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

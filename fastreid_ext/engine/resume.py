@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.config.changes import below, differences
 
 __all__ = ["check_resumed_config"]
 
@@ -55,11 +56,9 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
     Raises:
         ConfigError: differences that it does not survive; all are listed.
     """
-    before = dict(_leaves(yaml.safe_load(saved)))
-    now = dict(_leaves(yaml.safe_load(cfg.dump())))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    lines = {key: f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in changed}
-    fixed = [line for key, line in lines.items() if _below(key, _FIXED) and not _below(key, _FREE)]
+    changed = differences(yaml.safe_load(saved), yaml.safe_load(cfg.dump()))
+    lines = {key: f"{key}: {before!r} -> {now!r}" for key, (before, now) in changed.items()}
+    fixed = [line for key, line in lines.items() if below(key, _FIXED) and not below(key, _FREE)]
     if fixed:
         raise ConfigError(
             "this run cannot be resumed with a config that changes\n  "
@@ -67,17 +66,3 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
             + "\nStart a new run in another OUTPUT_DIR; MODEL.WEIGHTS takes the checkpoint as its starting point."
         )
     return list(lines.values())
-
-
-def _below(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(f"{key}.".startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def _leaves(values: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    leaves: list[tuple[str, object]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            leaves += _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves.append((f"{prefix}{key}", value))
-    return leaves

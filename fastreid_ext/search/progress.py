@@ -45,7 +45,7 @@ class SearchProgress:
     def describe(self) -> str:
         """The figures besides the number of evaluations, in a line."""
         best = f"best {self.best.score:.4g} (#{self.best.number})" if self.best else "best none"
-        parts = [f"{name} {self.counts.get(name, 0)}" for name in ("rejected", "duplicate", "failed")]
+        parts = [f"{name} {self.counts[name]}" for name in ("rejected", "duplicate", "failed") if self.counts.get(name)]
         return ", ".join([best, *parts, f"busy {self.busy:.0%}"])
 
 

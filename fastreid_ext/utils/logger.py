@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fastreid_ext.utils.dist import get_rank, is_main_process
 
-__all__ = ["get_logger", "setup_logger"]
+__all__ = ["get_logger", "logging_to", "setup_logger"]
 
 ROOT = "fastreid_ext"
 
@@ -49,8 +51,26 @@ def setup_logger(output_dir: str | Path | None = None) -> logging.Logger:
         logger.addHandler(console)
     if output_dir is not None:
         name = "log.txt" if is_main_process() else f"log.rank{get_rank()}.txt"
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(Path(output_dir) / name, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logger.addHandler(file)
+        logger.addHandler(_file_handler(Path(output_dir) / name))
     return logger
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Inside the block, everything is logged to this file and nowhere else."""
+    logger = logging.getLogger(ROOT)
+    before = (logger.handlers, logger.level, logger.propagate)
+    file = _file_handler(path)
+    logger.handlers, logger.level, logger.propagate = [file], logging.DEBUG, False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
+        file.close()
+
+
+def _file_handler(path: Path) -> logging.FileHandler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return file

@@ -341,7 +341,7 @@ def test_progress_without_a_terminal_is_lines(caplog: pytest.LogCaptureFixture) 
         for _ in range(5):
             show(progress)
     lines = [record.message for record in caplog.records]
-    line = "4 of 10 evaluations in 12 s, best none, rejected 70, duplicate 0, failed 1, busy 97%"
+    line = "4 of 10 evaluations in 12 s, best none, rejected 70, failed 1, busy 97%"
     assert lines == [line, line]
 
 

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from fastreid_ext.config import load_config
-from fastreid_ext.engine.cli.arguments import misplaced_option
+from fastreid_ext.engine.cli.arguments import add_resource_arguments, misplaced_option, resources_from
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.searches import SearchResources, build_loss_search
-from fastreid_ext.search.backends import BACKENDS
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.env import machine_info
 from fastreid_ext.utils.logger import get_logger, setup_logger
@@ -25,16 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     misplaced = misplaced_option(args.options)
     if misplaced:
         parser.error(f"options such as {misplaced} go before the first KEY")
-    for name in ("workers", "cpus_per_trial", "gpus_per_trial"):
-        if getattr(args, name) < 0:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must not be below 0")
-    if args.gpus_per_trial and args.backend == "in-process":
-        parser.error("--gpus-per-trial shares GPUs among workers: add --backend processes or ray")
+    resources = resources_from(parser, args)
     if args.resume and (args.report or args.predictor_quality):
         parser.error("--resume continues a search: leave it out with --report and --predictor-quality")
-    if args.address and args.backend != "ray":
-        parser.error("--address is that of a Ray cluster: add --backend ray")
-    run(lambda: _program(args))
+    run(lambda: _program(args, resources))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,24 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("--report", action="store_true", help="write report.html from what there is, and end")
     actions.add_argument("--baselines", action="store_true", help="evaluate hand-crafted losses on the same proxy task")
     actions.add_argument("--predictor-quality", action="store_true", help="cross-validate the predictor on the trials")
-    parser.add_argument("--backend", default="processes", choices=BACKENDS.names(), help="where trials run")
-    parser.add_argument("--workers", type=int, default=0, help="trials at a time (default: one a GPU, or one a core)")
-    parser.add_argument("--cpus-per-trial", type=int, default=1, help="processor cores of each trial")
-    parser.add_argument("--gpus-per-trial", type=float, default=0.0, help="GPUs of each trial, such as 1 or 0.5")
-    parser.add_argument("--address", default="", help="of a Ray cluster: auto, or host:port; without it a local one")
+    add_resource_arguments(parser)
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to overwrite")
     return parser
 
 
-def _program(args: argparse.Namespace) -> None:
+def _program(args: argparse.Namespace, resources: SearchResources) -> None:
     cfg = load_config(args.config_file, args.options)
-    resources = SearchResources(
-        backend=args.backend,
-        workers=args.workers,
-        cpus_per_trial=args.cpus_per_trial,
-        gpus_per_trial=args.gpus_per_trial,
-        address=args.address,
-    )
     search = build_loss_search(cfg, resources=resources, show_progress=sys.stderr.isatty())
     if args.report:
         print(search.report())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.config.changes import below, differences
 
 __all__ = ["check_same_search"]
 
@@ -37,23 +38,12 @@ def check_same_search(saved: str, cfg: CfgNode, source: str) -> None:
     Raises:
         ConfigError: lists what differs.
     """
-    before, now = _leaves(yaml.safe_load(saved)), _leaves(yaml.safe_load(cfg.dump()))
+    changed = differences(yaml.safe_load(saved), yaml.safe_load(cfg.dump()))
     differing = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not any(key == free or key.startswith(f"{free}.") for free in _FREE)
+        f"{key} was {changed[key][0]}, is {changed[key][1]}" for key in sorted(changed) if not below(key, _FREE)
     ]
     if differing:
         raise ConfigError(
             f"{source} is of another search; resume with its own config, or take another OUTPUT_DIR:\n  - "
             + "\n  - ".join(differing)
         )
-
-
-def _leaves(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    leaves: dict[str, object] = {}
-    for key, value in node.items():
-        leaves |= _leaves(value, f"{prefix}.{key}" if prefix else key)
-    return leaves

@@ -1,0 +1,1 @@
+"""Many trainings from a few configs, and one table of what they came to."""
