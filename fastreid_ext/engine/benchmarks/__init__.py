@@ -1,5 +1,6 @@
 """Measurements behind `tools/benchmark.py`, a file each."""
 
+from fastreid_ext.engine.benchmarks.adasp import adasp
 from fastreid_ext.engine.benchmarks.evaluation import evaluation
 from fastreid_ext.engine.benchmarks.gms import gms
 from fastreid_ext.engine.benchmarks.loader import loader
@@ -9,4 +10,4 @@ from fastreid_ext.engine.benchmarks.rerank import rerank
 from fastreid_ext.engine.benchmarks.sam import sam
 from fastreid_ext.engine.benchmarks.train import train
 
-__all__ = ["BENCHMARKS", "Report", "evaluation", "gms", "loader", "msinet", "rerank", "sam", "train"]
+__all__ = ["BENCHMARKS", "Report", "adasp", "evaluation", "gms", "loader", "msinet", "rerank", "sam", "train"]
