@@ -39,7 +39,7 @@ _WIDTH, _HEIGHT, _ROW_HEIGHT = 7.0, 4.2, 0.2
 # to the next value.
 _DODGE, _DODGE_PART = 3.0, 0.25
 # Names longer than this stand in a legend below the picture, not beside it; so many characters go into its width.
-_LONG_NAME, _CHARACTERS, _TITLE_WIDTH = 24, 88, 75
+_LONG_NAME, _CHARACTERS, _TITLE_WIDTH = 24, 88, 62
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,9 @@ def _title(results: Sequence[SettingResult], lines: Sequence[_Line], dataset: st
     parts = [f"mean ± sample standard deviation, {over} seeds" if seeds[-1] > 1 else "one seed"]
     if any(cell.values and not cell.complete for line in lines for cell in line.cells):
         parts.append("hollow: not all seeds")
-    return textwrap.fill("; ".join([f"{dataset}: {parts[0]}" if dataset else parts[0], *parts[1:]]), _TITLE_WIDTH)
+    # A test set's options are one word, however many they are.
+    named = f"{dataset.replace(',', ', ')}: {parts[0]}" if dataset else parts[0]
+    return textwrap.fill("; ".join([named, *parts[1:]]), _TITLE_WIDTH)
 
 
 def _add_legend(figure: Any, axes: Any, lines: Sequence[_Line], title: str) -> None:
