@@ -119,7 +119,7 @@ def test_what_is_missing_is_a_gap_and_fewer_seeds_are_hollow(tmp_path: Path, axe
     assert all(map(math.isnan, heights(second)[1:]))
     hollow = [line for line in axes[0].lines if line.get_markerfacecolor() == "white"]
     assert [[y for y in line.get_ydata() if not math.isnan(y)] for line in hollow] == [[], [40.5]]
-    assert "hollow: not all seeds" in axes[0].get_title(loc="left")
+    assert "hollow: not all seeds" in axes[0].get_title(loc="left").replace("\n", " ")
 
 
 def test_long_names_stand_below(tmp_path: Path, axes: list[Any]) -> None:
