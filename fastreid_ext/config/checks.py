@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fastreid_ext.config.node import CfgNode, ConfigError
 
-__all__ = ["check"]
+__all__ = ["check", "metrics_of"]
 
 
 def check(cfg: CfgNode) -> None:
@@ -67,12 +67,17 @@ def _datasets(cfg: CfgNode) -> Iterator[str]:
         yield f"DATASETS.TESTS names {name} twice"
 
 
-def _evaluation(cfg: CfgNode) -> Iterator[str]:
-    test = cfg.TEST
-    metrics = {
+def metrics_of(cfg: CfgNode) -> tuple[str, ...] | None:
+    """The figures that the config's evaluator gives; None for one that is not the toolbox's."""
+    known: dict[str, tuple[str, ...]] = {
         "ReidEvaluator": ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10"),
-        "RetrievalEvaluator": ("mAP", "MAP@R", "R-precision", "NMI", *(f"Recall@{k}" for k in test.RECALLS)),
-    }.get(test.EVALUATOR)
+        "RetrievalEvaluator": ("mAP", "MAP@R", "R-precision", "NMI", *(f"Recall@{k}" for k in cfg.TEST.RECALLS)),
+    }
+    return known.get(cfg.TEST.EVALUATOR)
+
+
+def _evaluation(cfg: CfgNode) -> Iterator[str]:
+    test, metrics = cfg.TEST, metrics_of(cfg)
     if metrics is not None and test.BEST_METRIC not in metrics:
         yield f"TEST.BEST_METRIC is {test.BEST_METRIC!r}; choose one of {', '.join(metrics)}"
     if test.BEST_METRIC == "NMI" and not test.NMI.ENABLED:

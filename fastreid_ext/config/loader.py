@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def find_config(path: str | os.PathLike[str]) -> Path:
     if Path(path).is_file():
         return Path(path)
     known = config_files()
-    name = Path(path).with_suffix("").as_posix()
+    name = re.sub(r"\.ya?ml$", "", Path(path).as_posix())
     if name in known:
         return known[name]
     matches = close_matches(name, known)

@@ -8,13 +8,28 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.engine.train_loop import AMPTrainer, SimpleTrainer
+from fastreid_ext.modeling import META_ARCHS
 from fastreid_ext.solver import build_gradient_clipper
 from fastreid_ext.utils.dist import get_world_size
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["build_loop", "wrap_model"]
+__all__ = ["build_loop", "refuse_other_programs", "wrap_model"]
+
+
+def refuse_other_programs(cfg: CfgNode) -> None:
+    """Refuses a model that is not trained as others are.
+
+    Raises:
+        ConfigError: names the program that trains it.
+    """
+    for name in cfg.PROJECTS:
+        projects.load(name)
+    program = getattr(META_ARCHS.get(cfg.MODEL.META_ARCHITECTURE), "program", "")
+    if program:
+        raise ConfigError(f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is trained by {program}, not by this")
 
 
 def wrap_model(cfg: CfgNode, model: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from fastreid_ext.search.errors import TrialStoreError
 
-__all__ = ["create_database", "fold_in", "guard", "lock_database", "open_database", "transaction"]
+__all__ = ["create_database", "fold_in", "guard", "is_empty", "lock_database", "open_database", "transaction"]
 
 # "frxs" tells our files from other programs' SQLite files.
 _APPLICATION = int.from_bytes(b"frxs", "big")
@@ -83,7 +83,7 @@ def create_database(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection:
     Raises:
         TrialStoreError: the file holds something.
     """
-    if path.exists() and not _is_empty(path):
+    if path.exists() and not is_empty(path):
         raise TrialStoreError(
             f"{path} exists already: go on with its search by --resume, or choose another OUTPUT_DIR for a new one"
         )
@@ -183,7 +183,7 @@ def _damaged(path: Path, detail: str) -> TrialStoreError:
     )
 
 
-def _is_empty(path: Path) -> bool:
+def is_empty(path: Path) -> bool:
     """Whether a search was killed before it had made its tables."""
     if not path.is_file():
         return False

@@ -39,6 +39,7 @@ class Search:
         max_hours: time after which no evaluation is begun, together with earlier runs; None for no limit.
         max_attempts: evaluations of a candidate whose workers are lost, before it counts as failed.
         on_change: called with the newest figures, at least about once a second while a worker has a process of its own.
+        on_end: called with each trial that was evaluated or failed; without it, failures are logged.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Search:
         max_hours: float | None = None,
         max_attempts: int = 2,
         on_change: Callable[[SearchProgress], None] | None = None,
+        on_end: Callable[[Trial], None] | None = None,
     ) -> None:
         self._store = store
         self._strategy = strategy
@@ -63,6 +65,7 @@ class Search:
         self._max_seconds = None if max_hours is None else max_hours * 3600
         self._max_attempts = max_attempts
         self._on_change = on_change
+        self._on_end = on_end or _log_failure
         self._stop = StopRequest()
         self._queue: deque[Trial] = deque()
         self._running: dict[int, float] = {}
@@ -180,9 +183,8 @@ class Search:
         self._counts["waiting"] -= 1
         self._counts[trial.state] += 1
         self._worker_seconds += trial.duration
-        if score is None:
-            get_logger(__name__).warning(f"trial {trial.number} failed: {trial.reason}")
-        elif self._best is None or self._best.score is None or score > self._best.score:
+        self._on_end(trial)
+        if score is not None and (self._best is None or self._best.score is None or score > self._best.score):
             self._best = trial
         self._exhausted = False
         self._strategy.tell(trial)
@@ -209,3 +211,8 @@ class Search:
         share = min(1.0, busy / (self._backend.capacity * elapsed)) if elapsed else 0.0
         counts = {state: count for state, count in self._counts.items() if count}
         return SearchProgress(counts, len(self._running), self._best, elapsed, share, self._max_evaluations)
+
+
+def _log_failure(trial: Trial) -> None:
+    if trial.state == "failed":
+        get_logger(__name__).warning(f"trial {trial.number} failed: {trial.reason}")

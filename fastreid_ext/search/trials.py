@@ -11,7 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fastreid_ext.search.database import create_database, fold_in, guard, lock_database, open_database, transaction
+from fastreid_ext.search.database import (
+    create_database,
+    fold_in,
+    guard,
+    is_empty,
+    lock_database,
+    open_database,
+    transaction,
+)
 from fastreid_ext.search.errors import TrialStoreError
 from fastreid_ext.search.protocols import Outcome, Proposal, Trial
 
@@ -84,6 +92,11 @@ class TrialStore:
         """
         return cls(path, "read")
 
+    @classmethod
+    def begun(cls, path: str | Path) -> bool:
+        """Whether a search was begun in the file; one that was killed while it made the file was not."""
+        return Path(path).exists() and not is_empty(Path(path))
+
     def close(self) -> None:
         """Frees the file for others."""
         if self._lock is not None:
@@ -130,6 +143,10 @@ class TrialStore:
     def take_back(self, number: int) -> None:
         """Undoes `begin`: the evaluation was stopped by a person, so that it tells nothing about the candidate."""
         self._update("UPDATE trials SET attempts = attempts - 1 WHERE number = ?", (number,))
+
+    def drop_waiting(self) -> None:
+        """Forgets trials that have not ended, for searches that list what is left to evaluate anew."""
+        self._update("DELETE FROM trials WHERE state = 'waiting'", ())
 
     def finish(self, outcome: Outcome, score: float | None, **meta: Any) -> Trial:
         """Records what became of an evaluation.

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.functional.distances import normalize
@@ -84,7 +84,8 @@ class AdaSPLoss(PairwiseLoss):
         of_positives, of_negatives = opposed_logsumexp(scaled, same)
         hardest, least_hard = -grouped_logsumexp(of_positives, groups), grouped_logsumexp(-of_positives, groups)
         negative = grouped_logsumexp(of_negatives, groups)
-        losses = softplus(negative - self._positive(hardest, least_hard))
+        # softplus, which torch rounds to the identity above 20.
+        losses = -logsigmoid(self._positive(hardest, least_hard) - negative)
         # An identity's values are at the place of its first image.
         is_first = groups == torch.arange(len(groups), device=groups.device)
         return torch.where(is_first, losses, 0).sum() / is_first.sum()
@@ -93,8 +94,8 @@ class AdaSPLoss(PairwiseLoss):
         if self.kind != "adasp":
             return hardest if self.kind == "sp-h" else least_hard
         hard, least = hardest.detach() * self.temperature, least_hard.detach() * self.temperature
-        total = hard + least
-        weight = torch.where((hard >= 0) & (total > 0), 2 * hard * least / torch.where(total > 0, total, 1), 0)
+        # Where hard is positive, least is, too: it is not below.
+        weight = torch.where(hard > 0, 2 * hard * least / (hard + least), 0)
         return weight * hardest + (1 - weight) * least_hard
 
     def extra_repr(self) -> str:

@@ -117,22 +117,24 @@ def test_one_seed_has_no_spread() -> None:
 def test_seeds_that_are_missing_are_told() -> None:
     results = [
         setting("A", 4, 60.0, 62.0, seeds=3, s2="RuntimeError: no\nmemory | here"),
-        setting("B", 4, 50.0, seeds=3),
+        setting("B", 4, 70.0, seeds=3),
         setting("C", 4, seeds=3),
         setting("D", 4, seeds=2, s0="broken", s1="broken"),
         setting("E", 4, seeds=2, s0="broken"),
+        setting("F", 4, 55.0, 55.0, seeds=3),
     ]
     table = ResultTable(results, ["mAP"])
     assert [row[-1] for row in markdown_rows(table)[1:]] == [
         f"**61.0 ± {math.sqrt(2):.1f} (2 of 3)**",
-        "50.0 (1 of 3)",
+        "70.0 (1 of 3)",
         "-",
         "failed",
         "-",
+        "55.0 ± 0.0 (2 of 3)",
     ]
     text = table.text()
     assert "over the seeds of each setting (2 to 3)" in text
-    assert "in brackets: seeds that have a figure." in text
+    assert "best of each column among those of most seeds marked *; in brackets: seeds that have a figure." in text
     assert "  A, seed 2: RuntimeError: no memory | here\n  D, seed 0: broken\n  D, seed 1: broken\n" in text
     assert "- A, seed 2: RuntimeError: no memory \\| here\n" in table.markdown()
 
@@ -144,7 +146,7 @@ def test_a_run_that_succeeded_in_the_end_did_not_fail() -> None:
 def test_not_a_number_is_left_out_and_told() -> None:
     results = [setting("A", 4, 50.0, math.nan, 52.0), setting("B", 4, math.nan), setting("C", 4, 40.0, 41.0, 42.0)]
     table = ResultTable(results, ["mAP"])
-    assert [row[-1] for row in markdown_rows(table)[1:]] == ["**51.0 ± 1.4 (2 of 3)**", "nan", "41.0 ± 1.0"]
+    assert [row[-1] for row in markdown_rows(table)[1:]] == ["51.0 ± 1.4 (2 of 3)", "nan", "41.0 ± 1.0"]
     assert "  A, seed 1: SynthReID/mAP is nan\n  B, seed 0: SynthReID/mAP is nan\n" in table.text()
     assert [row["mean"] for row in read(table.csv())] == ["51.0", "", "41.0"]
 

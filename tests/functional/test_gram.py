@@ -51,3 +51,13 @@ def test_rows_changed_before_the_way_back_are_an_error() -> None:
     inner.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.sum().backward()
+
+
+def test_a_way_back_inside_of_autocast_is_as_precise() -> None:
+    rows = draw(6, 9, dtype=torch.float32).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=True):
+        with torch.autocast("cpu", enabled=False):
+            total = gram_matrix(rows).square().sum()
+        (found,) = torch.autograd.grad(total, rows)
+    (expected,) = torch.autograd.grad((rows @ rows.T).square().sum(), rows)
+    torch.testing.assert_close(found, expected)

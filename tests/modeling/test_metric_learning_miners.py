@@ -125,3 +125,15 @@ def test_faults_are_explained() -> None:
         criterion(f"{MULTI_SIMILARITY},miner_epsilon=0.1")
     with pytest.raises(ConfigError, match="pml:FastAPLoss cannot be made"):
         criterion("pml:FastAPLoss:distance=CosineSimilarity")
+
+
+def test_scale_is_the_weight_and_own_scale_the_librarys() -> None:
+    loss = MetricLearningLoss("ArcFaceLoss", scale=0.5, own_scale=30, num_classes=3, embedding_size=4)
+    assert (loss.scale(get_cfg()), loss.loss.scale) == (0.5, 30)
+
+
+def test_parts_are_named() -> None:
+    with pytest.raises(RegistryError, match="no distance '3'"):
+        MetricLearningLoss("ContrastiveLoss", distance=3)
+    with pytest.raises(RegistryError, match="no weight regularizer 'LpRegulariser'"):
+        MetricLearningLoss("ProxyAnchorLoss", num_classes=3, embedding_size=4, weight_regularizer="LpRegulariser")

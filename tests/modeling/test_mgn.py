@@ -194,3 +194,10 @@ def test_what_mgn_cannot_be_built_of_is_explained() -> None:
         MGN(config("50x", WITH_NL=True))
     with torch.device("meta"), pytest.raises(ConfigError, match=r"NAME to build_resnet_backbone, not OSNet"):
         MGN(config("x0_25", NAME="OSNet"))
+
+
+def test_images_are_normalised_as_the_config_says() -> None:
+    model = build()
+    mean, std = (torch.tensor(config().MODEL[key]) for key in ("PIXEL_MEAN", "PIXEL_STD"))
+    expected = (images().mul(0).add(7.0) - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(model.preprocess(torch.full((4, 3, 64, 32), 7.0)), expected)

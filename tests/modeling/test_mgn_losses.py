@@ -172,6 +172,7 @@ def test_averaged_weights_are_divided_by_the_branches_that_have_a_loss() -> None
     class Everywhere(Loss):
         key = "everywhere"
         node = "CE"
+        takes = ("cls_outputs",)
 
         def from_outputs(self, outputs: Any, pids: Tensor) -> Tensor:
             return torch.tensor(1.0)
@@ -188,3 +189,19 @@ def test_averaged_weights_are_divided_by_the_branches_that_have_a_loss() -> None
         criterion({"branches": {"b": branches["b"]}}, PIDS)
     with pytest.raises(ConfigError, match="which the head does not give"):
         criterion(branches["b"], PIDS)
+
+
+def test_a_loss_that_does_not_say_what_it_takes_has_branches_of_one_kind() -> None:
+    class Silent(Loss):
+        key = "silent"
+        node = "CE"
+
+        def from_outputs(self, outputs: Any, pids: Tensor) -> Tensor:
+            total: Tensor = outputs["features"].sum()
+            return total
+
+    criterion = Criterion(losses=[Silent()])
+    both = {"cls_outputs": torch.randn(6, 3), "features": torch.randn(6, 4)}
+    assert list(criterion({"branches": {"a": both, "b": both}}, PIDS)) == ["loss_silent_a", "loss_silent_b"]
+    with pytest.raises(ConfigError, match=r"set the class attribute Silent\.takes"):
+        criterion({"branches": {"a": both, "b": {"cls_outputs": both["cls_outputs"]}}}, PIDS)

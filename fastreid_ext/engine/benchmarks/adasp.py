@@ -78,18 +78,20 @@ def adasp(options: Options) -> Report:
 def _figures(seconds: Seconds, suffix: str) -> dict[str, float]:
     usual = seconds[_Batch(BATCH, IMAGES_OF_FIGURES)]
     # Of the three products ours takes two.
-    beyond = {batch: max(times[KIND] - times[PRODUCTS] * 2 / 3, 1e-9) for batch, times in seconds.items()}
+    beyond = {batch: times[KIND] - times[PRODUCTS] * 2 / 3 for batch, times in seconds.items()}
     small, large = (_Batch(size, IMAGES_OF_FIGURES) for size in (min(BATCHES), max(BATCHES)))
     many, few = (_Batch(BATCH, images) for images in (min(IMAGES), max(IMAGES)))
     figures = {
         "over_products": usual[KIND] / usual[PRODUCTS],
         "speedup_over_logsumexp": usual[LOGSUMEXP] / usual[KIND],
         "speedup_over_dense": usual[DENSE] / usual[KIND],
-        # Of the time beyond its products: 2 where it grows with the square of the batch,
-        "exponent_of_batch": log(beyond[large] / beyond[small]) / log(large.size / small.size),
-        # and 0 where it does not grow with the number of identities.
-        "exponent_of_identities": log(beyond[many] / beyond[few]) / log(few.images / many.images),
     }
+    # Of the time beyond its products, as far as there is any: 2 where it grows with the square of the batch, and 0 where
+    # it does not grow with the number of identities.
+    if min(beyond[small], beyond[large]) > 0:
+        figures["exponent_of_batch"] = log(beyond[large] / beyond[small]) / log(large.size / small.size)
+    if min(beyond[many], beyond[few]) > 0:
+        figures["exponent_of_identities"] = log(beyond[many] / beyond[few]) / log(few.images / many.images)
     return {f"adasp.{name}{suffix}": value for name, value in figures.items()}
 
 

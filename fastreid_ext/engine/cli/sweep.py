@@ -7,15 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastreid_ext.config import ConfigError
 from fastreid_ext.engine.cli.arguments import add_resource_arguments, is_key, misplaced_option, resources_from
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.searches import SearchResources
+from fastreid_ext.engine.sweep.checks import check_settings, choose_metrics
 from fastreid_ext.engine.sweep.labels import find_label
 from fastreid_ext.engine.sweep.plan import parse_options, plan_settings
 from fastreid_ext.engine.sweep.results import SettingResult
 from fastreid_ext.engine.sweep.sweep import Sweep
 from fastreid_ext.engine.sweep.table import ResultTable, runs_csv
-from fastreid_ext.search.errors import SearchError, SearchStopped
+from fastreid_ext.search.errors import SearchError
 from fastreid_ext.utils.env import machine_info, require
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger, setup_logger
@@ -23,87 +25,117 @@ from fastreid_ext.utils.logger import get_logger, setup_logger
 __all__ = ["main"]
 
 _FOLDER = "logs/sweep"
+_FLAGS = ("--resume", "--report", "--plot", "--discard-checkpoints", "--config-files", "-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and trains, or reports."""
     parser = _parser()
-    args = parser.parse_args(arguments)
-    _move_options(args)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    first = _first_key(words)
+    args = parser.parse_args(words[:first])
+    args.options = words[first:]
     misplaced = misplaced_option(args.options)
     if misplaced:
         parser.error(f"options such as {misplaced} go before the first KEY")
     if args.seeds < 1:
         parser.error(f"--seeds is {args.seeds}; it must be at least 1")
-    if args.resume and args.report:
-        parser.error("--resume continues a sweep: leave it out with --report")
+    if args.report and (args.resume or args.config_files):
+        parser.error("--report shows the sweep of a folder as it is: give it nothing but OUTPUT_DIR and how to show it")
     if args.plot and not args.columns:
         parser.error("--plot draws the figures over a key that varies: name it with --columns KEY")
     resources = resources_from(parser, args)
-    run(lambda: _program(args, resources))
+    run(lambda: _report(args) if args.report else _train(args, resources))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        usage="%(prog)s [options] [KEY=v1,v2 ...] [KEY VALUE ...]",
         description="Train several configs, with several values of some keys and several seeds; ends in one table.",
         epilog="KEY=v1,v2 tries each value, several of them every combination; KEY VALUE overwrites the config: "
-        "MODEL.LOSSES.TRI.MARGIN=0.1,0.3 SOLVER.MAX_EPOCH 10 OUTPUT_DIR logs/margins",
+        "MODEL.LOSSES.TRI.MARGIN=0.1,0.3 SOLVER.MAX_EPOCH 10 OUTPUT_DIR logs/margins. OUTPUT_DIR is the folder of the "
+        f"sweep (default: {_FOLDER}), whatever the configs say.",
     )
     parser.add_argument(
         "--config-files", nargs="+", default=[], metavar="FILE", help="YAML files, or short names: adasp/quickstart"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each setting; the first has the config's SEED")
     parser.add_argument("--resume", action="store_true", help="continue the sweep in OUTPUT_DIR; failed runs again")
-    parser.add_argument("--report", action="store_true", help="write the table from what there is, and end")
-    parser.add_argument("--metrics", default="mAP,Rank-1", help="figures of the table (default: mAP,Rank-1)")
+    parser.add_argument("--report", action="store_true", help="write the tables of the sweep in OUTPUT_DIR, and end")
+    parser.add_argument("--metrics", default="", help="figures of the table, such as mAP,Rank-1 (the default)")
     parser.add_argument("--columns", default="", metavar="KEY", help="a key whose values become columns of the table")
     parser.add_argument("--plot", action="store_true", help="also draw the first figure over the key of --columns")
     parser.add_argument("--discard-checkpoints", action="store_true", help="keep the figures of ended runs only")
     add_resource_arguments(parser)
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY=VALUES", help="keys to vary or to overwrite")
     return parser
 
 
-def _move_options(args: argparse.Namespace) -> None:
-    """Argparse takes everything behind the config files for more of them."""
-    files = args.config_files
-    first = next((i for i, word in enumerate(files) if is_key(word.partition("=")[0])), len(files))
-    args.config_files, args.options = files[:first], [*files[first:], *args.options]
+def _first_key(words: Sequence[str]) -> int:
+    """Where options and config files end; argparse would take keys for more config files."""
+    value_follows = False
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            value_follows = "=" not in word and word not in _FLAGS
+        elif value_follows:
+            value_follows = False
+        elif is_key(word.partition("=")[0]) and not (word.endswith((".yml", ".yaml")) or Path(word).is_file()):
+            return place
+    return len(words)
 
 
-def _program(args: argparse.Namespace, resources: SearchResources) -> None:
-    axes, fixed = parse_options(args.options)
-    if args.plot:
-        require("matplotlib", "viz", "--plot")
+def _folder(fixed: Sequence[str]) -> Path:
     folders = [value for key, value in zip(fixed[::2], fixed[1::2], strict=True) if key == "OUTPUT_DIR"]
-    folder = Path(folders[-1] if folders else _FOLDER)
-    settings = plan_settings(args.config_files, axes, fixed)
-    if args.columns:
-        find_label([SettingResult(setting.labels) for setting in settings], args.columns)
+    return Path(folders[-1] if folders else _FOLDER)
+
+
+def _report(args: argparse.Namespace) -> None:
+    axes, fixed = parse_options(args.options)
+    others = [*axes, *(key for key in fixed[::2] if key != "OUTPUT_DIR")]
+    if others:
+        raise ConfigError(f"--report shows the sweep of a folder as it is: leave out {', '.join(others)}")
+    print(_write_tables(args, Sweep.read(_folder(fixed))))
+
+
+def _train(args: argparse.Namespace, resources: SearchResources) -> None:
+    axes, fixed = parse_options(args.options)
     sweep = Sweep(
-        folder,
-        settings,
+        _folder(fixed),
+        plan_settings(args.config_files, axes, fixed),
         num_seeds=args.seeds,
         resources=resources,
         keep_checkpoints=not args.discard_checkpoints,
         show_progress=sys.stderr.isatty(),
     )
-    if args.report:
-        print(_write_tables(args, sweep))
-        return
-    setup_logger(folder)
+    _check(args, sweep)
+    setup_logger(sweep.folder)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
-    log.info(f"{len(sweep.settings)} settings, {args.seeds} seeds: {len(sweep.settings) * args.seeds} runs in {folder}")
+    runs = len(sweep.settings) * args.seeds
+    log.info(f"settings: {len(sweep.settings)}, seeds: {args.seeds}, runs: {runs}, in {sweep.folder}")
     try:
         sweep.run(resume=args.resume)
-    except SearchStopped:
-        log.info(f"\n{_write_tables(args, sweep)}")
+    except KeyboardInterrupt:
+        # What there is not to show yet must not hide that it was stopped.
+        try:
+            log.info(f"\n{_write_tables(args, sweep)}")
+        except ConfigError as error:
+            log.warning(str(error))
         raise
     log.info(f"\n{_write_tables(args, sweep)}")
     failed = sum(len(result.failures) for result in sweep.results())
     if failed:
-        raise SearchError(f"{failed} runs failed; their log.txt says where. --resume tries them again")
+        raise SearchError(f"failed runs: {failed}; their log.txt says where. --resume tries them again")
+
+
+def _check(args: argparse.Namespace, sweep: Sweep) -> None:
+    """Nobody wants to hear of a typing error when everything is trained."""
+    if args.columns:
+        find_label([SettingResult(setting.labels) for setting in sweep.settings], args.columns)
+    choose_metrics(sweep.settings, args.metrics)
+    if args.plot:
+        require("matplotlib", "viz", "--plot")
+    sweep.check(resume=args.resume)
+    check_settings(sweep.settings)
 
 
 def _write_tables(args: argparse.Namespace, sweep: Sweep) -> str:
@@ -111,7 +143,7 @@ def _write_tables(args: argparse.Namespace, sweep: Sweep) -> str:
     results = sweep.results()
     # First, as it needs to know nothing about figures.
     files = [_write(sweep.folder / "runs.csv", runs_csv(results))]
-    table = ResultTable(results, [name.strip() for name in args.metrics.split(",")], columns=args.columns)
+    table = ResultTable(results, choose_metrics(sweep.settings, args.metrics), columns=args.columns)
     files += [
         _write(sweep.folder / name, text)
         for name, text in (("sweep.txt", table.text()), ("sweep.md", table.markdown()), ("sweep.csv", table.csv()))

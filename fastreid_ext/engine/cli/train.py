@@ -12,6 +12,7 @@ from typing import Any
 from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.datasets import build_dataset
+from fastreid_ext.engine.build import refuse_other_programs
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
 from fastreid_ext.engine.cli.arguments import add_run_arguments, is_key, misplaced_option
 from fastreid_ext.engine.cli.errors import run
@@ -23,7 +24,7 @@ from fastreid_ext.engine.launch import launch
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import EvaluationError, Results, evaluate, results_table
 from fastreid_ext.evaluation.feature_files import SUFFIXES
-from fastreid_ext.modeling import META_ARCHS, build_model
+from fastreid_ext.modeling import build_model
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.env import machine_info
@@ -105,7 +106,7 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_fea
     if eval_only:
         _evaluate(cfg, resume, on_features)
         return
-    _refuse_other_programs(cfg)
+    refuse_other_programs(cfg)
     trainer = DefaultTrainer(cfg, show_progress=is_main_process() and sys.stderr.isatty())
     for dataset in trainer.data.datasets:
         log.info(
@@ -118,14 +119,6 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_fea
     unreadable = trainer.unreadable_images()
     if is_main_process():
         log.info("\n" + summarise(cfg, results, trainer.best, unreadable))
-
-
-def _refuse_other_programs(cfg: CfgNode) -> None:
-    for name in cfg.PROJECTS:
-        projects.load(name)
-    program = getattr(META_ARCHS.get(cfg.MODEL.META_ARCHITECTURE), "program", "")
-    if program:
-        raise ConfigError(f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is trained by {program}, not by this")
 
 
 def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | None) -> None:

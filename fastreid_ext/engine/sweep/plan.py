@@ -12,13 +12,14 @@ from pathlib import Path
 
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.config.loader import find_config
+from fastreid_ext.engine.sweep.candidates import as_candidate, identity, stored_config
 
 __all__ = ["Setting", "parse_options", "plan_settings"]
 
 _AXIS = re.compile(r"([A-Z][A-Z0-9_]*(?:\.\w+)*)=(.*)", re.DOTALL)
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
 # What a run sets for itself.
-_NOT_VARIED = {"OUTPUT_DIR": "every run has a folder of its own", "SEED": "use --seeds"}
+_NOT_VARIED = {"OUTPUT_DIR": "write OUTPUT_DIR <folder>, in which every run has its own", "SEED": "use --seeds"}
 _LONGEST_NAME = 100
 
 
@@ -41,13 +42,15 @@ def parse_options(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
     """Splits what stands behind the options of the command line into axes and overwritten keys.
 
     Args:
-        words: `KEY=v1,v2` is an axis, `KEY VALUE` overwrites. Commas in brackets or quotes do not part values.
+        words: `KEY=v1,v2` is an axis, `KEY VALUE` overwrites. Commas in brackets or quotes do not part values; quotes
+            around a value are taken off.
 
     Returns:
         The values of each axis, and `[KEY, VALUE, ...]`.
 
     Raises:
-        ConfigError: a key without a value, an axis that comes twice or is not for sweeps, a value that comes twice.
+        ConfigError: a key without a value, an axis that comes twice or is not for sweeps, a value that comes twice or
+            whose brackets or quotes do not close.
     """
     axes: dict[str, list[str]] = {}
     fixed: list[str] = []
@@ -60,13 +63,13 @@ def parse_options(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
                 raise ConfigError(f"{word!r} has no value: write KEY VALUE to overwrite, KEY=v1,v2 to try several")
             fixed += [word, rest.pop(0)]
             continue
-        key, values = match[1], _split(match[2])
+        key, values = match[1], [_unquoted(value) for value in _split(match[2], word)]
         if key in axes:
             raise ConfigError(f"{key} is given twice: write all its values as one {key}=v1,v2")
         if key in _NOT_VARIED:
             raise ConfigError(f"{key} cannot be an axis of a sweep: {_NOT_VARIED[key]}")
-        if "" in values or len(set(values)) < len(values):
-            raise ConfigError(f"{word}: a value is empty or comes twice")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{word}: a value comes twice")
         axes[key] = values
     both = sorted(axes.keys() & set(fixed[::2]))
     if both:
@@ -85,44 +88,61 @@ def plan_settings(
         fixed: `[KEY, VALUE, ...]` for all.
 
     Raises:
-        ConfigError: a config twice, an unknown key, a value of the wrong type.
+        ConfigError: a config twice, an unknown key, a value of the wrong type, settings that are the same training.
     """
     settings: list[Setting] = []
+    same: dict[str, str] = {}
     files = list(config_files) or [""]
     for file, config in zip(files, _config_names(files), strict=True):
         for values in itertools.product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
             cfg = load_config(file, [*fixed, *itertools.chain.from_iterable(chosen.items())])
             labels = {"config": config, **chosen}
-            settings.append(Setting(_folder_name(labels), labels, cfg))
+            setting = Setting(_folder_name(labels), labels, cfg)
+            first = same.setdefault(identity(as_candidate("", cfg.SEED, stored_config(cfg))), setting.name)
+            if first != setting.name:
+                raise ConfigError(f"{first} and {setting.name} are the same training under two names: leave one out")
+            settings.append(setting)
     return settings
 
 
-def _split(text: str) -> list[str]:
-    """At commas that stand in no bracket and no quotes."""
-    values, depth, quote = [""], 0, ""
+def _split(text: str, word: str) -> list[str]:
+    """At commas that stand in no bracket and no quotes; quotes begin a value, or stand in brackets."""
+    values, depth, lowest, quote = [""], 0, 0, ""
     for character in text:
         if quote:
             quote = "" if character == quote else quote
-        elif character in _QUOTES:
+        elif character in _QUOTES and (depth or not values[-1].strip()):
             quote = character
         elif character in _OPENING:
             depth += 1
         elif character in _CLOSING:
             depth -= 1
-        if character == "," and not quote and depth <= 0:
+            lowest = min(lowest, depth)
+        if character == "," and not quote and not depth:
             values.append("")
         else:
             values[-1] += character
-    return [value.strip() for value in values]
+    values = [value.strip() for value in values]
+    if quote or depth or lowest:
+        raise ConfigError(f"{word}: brackets or quotes do not close")
+    if "" in values:
+        raise ConfigError(f'{word}: a value is empty; write "" for no text')
+    return values
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] in _QUOTES and value.find(value[0], 1) == len(value) - 1
+    return value[1:-1] if quoted else value
 
 
 def _config_names(files: Sequence[str]) -> list[str]:
     """The shortest ends of the paths that tell them apart."""
-    paths = [find_config(file).resolve().with_suffix("") if file else Path("defaults") for file in files]
-    twice = [file for file, count in zip(files, map(paths.count, paths), strict=True) if count > 1]
+    found = [find_config(file).resolve() if file else Path("defaults") for file in files]
+    twice = [file for file, count in zip(files, map(found.count, found), strict=True) if count > 1]
     if twice:
         raise ConfigError(f"the config {twice[-1]} is given twice")
+    paths = [path.with_name(re.sub(r"\.ya?ml$", "", path.name)) for path in found]
     names = [path.name for path in paths]
     for length in range(2, max(len(path.parts) for path in paths) + 1):
         counts = Counter(names)
@@ -140,7 +160,7 @@ def _folder_name(labels: Mapping[str, str]) -> str:
         *(f"{key.rpartition('.')[2]}={value}" for key, value in labels.items() if key != "config"),
     ]
     text = ",".join(parts)
-    name = re.sub(r"[^\w.,=+-]+", "_", text)
+    name = re.sub(r"[^\w.,=+-]+", "_", text, flags=re.ASCII)
     if name == text and len(name) <= _LONGEST_NAME and len(labels) <= 2:
         return name
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(dict(labels)).encode()).hexdigest()[:6]}"

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fastreid_ext.config import ConfigError
-from fastreid_ext.config.changes import below, differences
-from fastreid_ext.data.build import build_train_data
-from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.searches import SearchResources
+from fastreid_ext.engine.sweep.candidates import (
+    as_candidate,
+    changed_keys,
+    config_from,
+    identity,
+    run_folder,
+    stored_config,
+)
 from fastreid_ext.engine.sweep.plan import Setting
 from fastreid_ext.engine.sweep.results import SettingResult
-from fastreid_ext.engine.sweep.training_run import SCORE, TrainingRuns, as_candidate
+from fastreid_ext.engine.sweep.training_run import SCORE, TrainingRuns
 from fastreid_ext.search.backends import build_backend
 from fastreid_ext.search.driver import Search
 from fastreid_ext.search.errors import SearchError
@@ -22,20 +26,9 @@ from fastreid_ext.search.listed import ListedCandidates
 from fastreid_ext.search.progress import ShowProgress
 from fastreid_ext.search.protocols import Json, Trial
 from fastreid_ext.search.trials import TrialStore
+from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["Sweep"]
-
-# What may be changed between two parts of a sweep, as it does not change a run's figures.
-_FREE = (
-    "MODEL.DEVICE",
-    "DATALOADER.STORE",
-    "DATALOADER.STORE_DIR",
-    "DATALOADER.NUM_WORKERS",
-    "DATASETS.ROOT",
-    "SOLVER.LOG_PERIOD",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "TEST.IMS_PER_BATCH",
-)
 
 
 @dataclass(frozen=True)
@@ -58,24 +51,37 @@ class Sweep:
     keep_checkpoints: bool = True
     show_progress: bool = False
 
-    @property
-    def file(self) -> Path:
-        """Of all runs and their results."""
-        return self.folder / "trials.sqlite"
+    @classmethod
+    def read(cls, folder: Path) -> Sweep:
+        """The sweep of a folder as it was last begun or resumed.
+
+        Raises:
+            SearchError: there is none, or its file is damaged.
+        """
+        path = _file(folder)
+        if not TrialStore.begun(path):
+            raise SearchError(f"there is no sweep in {folder}: start it first")
+        with TrialStore.read(path) as store:
+            plan = store.meta("plan", {"settings": [], "num_seeds": 1})
+        settings = [
+            Setting(setting["name"], setting["labels"], config_from(setting["config"], SEED=setting["seed"]))
+            for setting in plan["settings"]
+        ]
+        return cls(folder, settings, plan["num_seeds"])
 
     def run(self, *, resume: bool = False) -> None:
-        """Trains what has not been trained yet.
+        """Trains what has not been trained yet; `check` comes first.
 
         Args:
-            resume: go on with the sweep in the folder: runs that failed are tried again, and settings and seeds that
-                it did not have are added.
+            resume: go on with the sweep in the folder: runs that failed or were stopped are tried again, and settings
+                and seeds that it did not have are added. Runs are known by their configs.
 
         Raises:
             SearchStopped: on Ctrl-C or SIGTERM; what has ended is in the file.
             SearchError: there is a sweep already, or none to resume, or the file is damaged.
-            ConfigError: a run of the file has another config, or data that are not there.
+            ConfigError: a run's folder is that of a run with another config.
         """
-        self._check(resume=resume)
+        self.check(resume=resume)
         resources = self.resources
         with (
             build_backend(
@@ -86,99 +92,127 @@ class Sweep:
                 gpus_per_trial=resources.gpus_per_trial,
                 address=resources.address,
             ) as backend,
-            TrialStore.open(self.file) if resume else TrialStore.create(self.file) as store,
+            TrialStore.open(_file(self.folder)) if resume else TrialStore.create(_file(self.folder)) as store,
             ShowProgress(bar=self.show_progress) as show,
         ):
-            # Runs are counted from the file, so that a list that has grown is gone on with.
-            store.set_meta(strategy=None)
-            missing = self._missing(_newest(store))
-            total = sum(store.counts().get(state, 0) for state in ("evaluated", "failed", "waiting")) + len(missing)
-            strategy = ListedCandidates([(run, "") for run in missing])
-            Search(store, strategy, backend, metric=SCORE, max_evaluations=total, on_change=show).run()
+            missing = self._prepare(store)
+            counts = store.counts()
+            Search(
+                store,
+                ListedCandidates([(run, _spoken(run)) for run in missing]),
+                backend,
+                metric=SCORE,
+                max_evaluations=counts.get("evaluated", 0) + counts.get("failed", 0) + len(missing),
+                on_change=show,
+                on_end=_tell,
+            ).run()
+
+    def check(self, *, resume: bool) -> None:
+        """What is wrong is told before a file or a worker is made.
+
+        Raises:
+            SearchError, ConfigError: see `run`.
+        """
+        begun = TrialStore.begun(_file(self.folder))
+        if not resume and (begun or (self.folder / "runs").exists()):
+            raise SearchError(f"there is a sweep in {self.folder}: go on with --resume, or take another OUTPUT_DIR")
+        if resume and not begun:
+            raise SearchError(f"there is no sweep to resume in {self.folder}: start it without --resume")
+        if not begun:
+            return
+        with TrialStore.read(_file(self.folder)) as store:
+            evaluated = list(store.trials("evaluated"))
+        known = {identity(trial.proposal.candidate) for trial in evaluated}
+        places = {run_folder(self.folder, trial.proposal.candidate): trial.proposal.candidate for trial in evaluated}
+        for run in self._runs():
+            other = places.get(run_folder(self.folder, run))
+            if other is not None and identity(run) not in known:
+                raise ConfigError(
+                    f"{_spoken(run)} was trained with another config; restore that, or take another OUTPUT_DIR:\n  - "
+                    + "\n  - ".join(changed_keys(other, run))
+                )
+        left_out = len(known - {identity(run) for run in self._runs()})
+        if left_out:
+            get_logger(__name__).warning(
+                f"{self.folder} has {left_out} runs that are not asked for now: not in the table"
+            )
 
     def results(self) -> list[SettingResult]:
         """What there is, in the order of the settings; also while the sweep runs.
 
         Raises:
             SearchError: there is no sweep in the folder, or its file is damaged.
-            ConfigError: a run of the file has another config.
         """
-        if not self._begun():
+        if not TrialStore.begun(_file(self.folder)):
             raise SearchError(f"there is no sweep in {self.folder}: start it first")
-        with TrialStore.read(self.file) as store:
+        with TrialStore.read(_file(self.folder)) as store:
             trials = _newest(store)
-        self._check_same(trials)
         return [self._result(setting, trials) for setting in self.settings]
+
+    def _seeds(self, setting: Setting) -> tuple[int, ...]:
+        return tuple(setting.cfg.SEED + index for index in range(self.num_seeds))
 
     def _runs(self) -> Iterator[Json]:
         """Seed by seed, so that an unfinished sweep has something of every setting."""
+        configs = [stored_config(setting.cfg) for setting in self.settings]
         for index in range(self.num_seeds):
-            for setting in self.settings:
-                yield as_candidate(setting.name, setting.cfg.SEED + index, setting.cfg)
+            for setting, config in zip(self.settings, configs, strict=True):
+                yield as_candidate(setting.name, setting.cfg.SEED + index, config)
 
-    def _missing(self, trials: Mapping[tuple[str, int], Trial]) -> list[Json]:
-        return [run for run in self._runs() if _key(run) not in trials or trials[_key(run)].state == "failed"]
+    def _prepare(self, store: TrialStore) -> list[Json]:
+        """Brings the file up to date with what is asked for, and says what is left to train."""
+        # They are listed anew, with this machine's options; what they have trained lies in their folders.
+        store.drop_waiting()
+        trials = _newest(store)
+        missing = [
+            run for run in self._runs() if identity(run) not in trials or trials[identity(run)].state == "failed"
+        ]
+        for run in missing:
+            self._forget_other(store, run)
+        described = [
+            {"name": s.name, "labels": dict(s.labels), "config": stored_config(s.cfg), "seed": s.cfg.SEED}
+            for s in self.settings
+        ]
+        store.set_meta(plan={"settings": described, "num_seeds": self.num_seeds}, strategy=None)
+        return missing
 
-    def _result(self, setting: Setting, trials: Mapping[tuple[str, int], Trial]) -> SettingResult:
-        seeds = tuple(setting.cfg.SEED + index for index in range(self.num_seeds))
-        found = {seed: trials[setting.name, seed] for seed in seeds if (setting.name, seed) in trials}
-        figures = {seed: dict(trial.scores) for seed, trial in found.items() if trial.state == "evaluated"}
-        for scores in figures.values():
-            scores.pop(SCORE, None)
+    def _forget_other(self, store: TrialStore, run: Json) -> None:
+        """A run that failed may have left a checkpoint of another config."""
+        folder = run_folder(self.folder, run)
+        before = [
+            t.proposal.candidate
+            for t in store.trials("failed")
+            if run_folder(self.folder, t.proposal.candidate) == folder
+        ]
+        if before and identity(before[-1]) != identity(run):
+            (folder / "last_checkpoint").unlink(missing_ok=True)
+
+    def _result(self, setting: Setting, trials: Mapping[str, Trial]) -> SettingResult:
+        config = stored_config(setting.cfg)
+        planned = {seed: identity(as_candidate(setting.name, seed, config)) for seed in self._seeds(setting)}
+        found = {seed: trials[key] for seed, key in planned.items() if key in trials}
+        figures = {
+            seed: {name: value for name, value in trial.scores.items() if name != SCORE}
+            for seed, trial in found.items()
+            if trial.state == "evaluated"
+        }
         failures = {seed: trial.reason for seed, trial in found.items() if trial.state == "failed"}
-        return SettingResult(setting.labels, figures, failures, seeds)
-
-    def _begun(self) -> bool:
-        return self.file.exists() and self.file.stat().st_size > 0
-
-    def _check(self, *, resume: bool) -> None:
-        """What is wrong is told before a file or a worker is made; and data that draw themselves are drawn once."""
-        if not resume and (self._begun() or (self.folder / "runs").exists()):
-            raise SearchError(
-                f"there is a sweep in {self.folder}: continue it with --resume, or take another OUTPUT_DIR"
-            )
-        if resume and not self._begun():
-            raise SearchError(f"there is no sweep to resume in {self.folder}: start it without --resume")
-        if resume:
-            self.results()
-        looked_at = set()
-        for setting in self.settings:
-            cfg = setting.cfg
-            if not cfg.DATASETS.TESTS:
-                raise ConfigError(
-                    f"{setting.labels['config']}: DATASETS.TESTS is empty, there is nothing to compare by"
-                )
-            if repr(cfg.DATASETS) not in looked_at:
-                looked_at.add(repr(cfg.DATASETS))
-                build_train_data(cfg)
-                for spec in cfg.DATASETS.TESTS:
-                    build_dataset(spec, cfg.DATASETS.ROOT)
-
-    def _check_same(self, trials: Mapping[tuple[str, int], Trial]) -> None:
-        for run in self._runs():
-            trial = trials.get(_key(run))
-            if trial is not None:
-                _check_same_config(trial.proposal.candidate, run, str(self.file))
+        return SettingResult(setting.labels, figures, failures, tuple(planned))
 
 
-def _key(run: Mapping[str, Any]) -> tuple[str, int]:
-    return run["setting"], run["seed"]
+def _file(folder: Path) -> Path:
+    return folder / "trials.sqlite"
 
 
-def _newest(store: TrialStore) -> dict[tuple[str, int], Trial]:
+def _newest(store: TrialStore) -> dict[str, Trial]:
     """The last trial of each run."""
-    return {_key(trial.proposal.candidate): trial for trial in store.trials()}
+    return {identity(trial.proposal.candidate): trial for trial in store.trials()}
 
 
-def _check_same_config(before: Json, now: Json, source: str) -> None:
-    changed = differences(before["config"], now["config"])
-    lines = [f"{key} was {_said(old)}, is {_said(new)}" for key, (old, new) in changed.items() if not below(key, _FREE)]
-    if lines:
-        raise ConfigError(
-            f"{source} has {now['setting']} with another config; restore that, or take another OUTPUT_DIR:\n  - "
-            + "\n  - ".join(lines)
-        )
+def _spoken(run: Json) -> str:
+    return f"{run['setting']}, seed {run['seed']}"
 
 
-def _said(value: Any) -> str:
-    return "the default" if value is None else repr(value)
+def _tell(trial: Trial) -> None:
+    outcome = f"{trial.score:.4g}" if trial.score is not None else f"failed: {trial.reason}"
+    get_logger(__name__).info(f"{trial.proposal.mutation}: {outcome} ({trial.duration:.0f} s)")

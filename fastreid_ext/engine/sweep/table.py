@@ -31,20 +31,29 @@ class _Grid:
     rows: list[tuple[tuple[str, ...], list[Cell | None]]]
 
     def best(self) -> list[float | None]:
-        """The largest printed mean of each column; None where there are no two figures to choose from."""
+        """The largest printed mean of each column; None where there are no two figures to choose from.
+
+        Means of fewer seeds than others of the column do not compete: they would win by chance.
+        """
         best = []
         for column in zip(*(cells for _, cells in self.rows), strict=True):
-            means = [cell.printed_mean for cell in column if cell and cell.values]
+            means = [cell.printed_mean for cell in self._competing(column)]
             best.append(max(means) if len(means) > 1 else None)
         return best
+
+    @staticmethod
+    def _competing(column: Sequence[Cell | None]) -> list[Cell]:
+        most = max((len(cell.values) for cell in column if cell), default=0)
+        return [cell for cell in column if cell and cell.values and len(cell.values) == most]
 
     def marked(self, mark: Callable[[str], str], escape: Callable[[str], str] = str) -> list[list[str]]:
         """The rows as texts: escaped labels, and figures with the best ones marked."""
         texts = []
+        columns = [self._competing(column) for column in zip(*(cells for _, cells in self.rows), strict=True)]
         for labels, cells in self.rows:
             figures = ["" if cell is None else str(cell) for cell in cells]
             for place, (cell, top) in enumerate(zip(cells, self.best(), strict=True)):
-                if cell and cell.printed_mean == top:
+                if cell in columns[place] and cell and cell.printed_mean == top:
                     figures[place] = mark(figures[place])
             texts.append([*map(escape, labels), *figures])
         return texts
@@ -167,8 +176,9 @@ class ResultTable:
         many = f"{counts[-1]} seeds" if len(counts) == 1 else f"the seeds of each setting ({counts[0]} to {counts[-1]})"
         what = f"Mean ± sample standard deviation over {many}" if counts[-1] > 1 else "One seed"
         grids = list(self._grids())
-        best = f"; best of each column {how}" if any(top is not None for grid in grids for top in grid.best()) else ""
         fewer = any(cell and cell.values and not cell.complete for g in grids for _, cells in g.rows for cell in cells)
+        marked = any(top is not None for grid in grids for top in grid.best())
+        best = f"; best of each column{' among those of most seeds' if fewer else ''} {how}" if marked else ""
         return f"{what}{best}{'; in brackets: seeds that have a figure' if fewer else ''}."
 
     def _left_out(self) -> Iterator[str]:

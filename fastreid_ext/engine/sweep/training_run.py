@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fastreid_ext.config import CfgNode, get_cfg
-from fastreid_ext.config.changes import nested_changes
-from fastreid_ext.config.checks import check
+from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.engine.sweep.candidates import config_from, run_folder
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import Results
-from fastreid_ext.search.protocols import Job, Json
+from fastreid_ext.search.protocols import Job
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.logger import get_logger, logging_to
 
-__all__ = ["SCORE", "TrainingRuns", "as_candidate", "run_folder"]
+__all__ = ["SCORE", "TrainingRuns"]
 
 SCORE = "score"
 """Name of the figure that a sweep calls the best by: the first test set's TEST.BEST_METRIC."""
@@ -47,46 +45,27 @@ class _Trainings:
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """The figures of the last evaluation by test set and name, such as "Market1501/mAP"."""
-        setting, seed = job.candidate["setting"], job.candidate["seed"]
-        output = run_folder(self.folder, setting, seed)
-        cfg = _config(job.candidate["config"], output)
+        output = run_folder(self.folder, job.candidate)
+        cfg = config_from(job.candidate["config"], OUTPUT_DIR=str(output))
         with logging_to(output / "log.txt"):
-            results = self._train(cfg, resume=(output / "last_checkpoint").is_file())
+            results = _train(cfg, resume=(output / "last_checkpoint").is_file())
         if not self.keep_checkpoints:
             for file in [*output.glob("*.pth"), output / "last_checkpoint"]:
                 file.unlink(missing_ok=True)
         return _figures(results, cfg)
 
-    @staticmethod
-    def _train(cfg: CfgNode, *, resume: bool) -> Results:
-        try:
-            trainer = DefaultTrainer(cfg)
-            trainer.resume_or_load(resume=resume)
-            return trainer.train()
-        except Exception as error:
-            get_logger(__name__).error("this run failed", exc_info=error)
-            raise
 
-
-def as_candidate(setting: str, seed: int, cfg: CfgNode) -> Json:
-    """A training as JSON: the keys that differ from the defaults, without the output folder."""
-    changes = nested_changes(cfg)
-    changes.pop("OUTPUT_DIR", None)
-    changes["SEED"] = seed
-    return {"setting": setting, "seed": seed, "config": changes}
-
-
-def run_folder(folder: Path, setting: str, seed: int) -> Path:
-    """Where a run of a sweep has its files."""
-    return folder / "runs" / setting / f"seed{seed}"
-
-
-def _config(changes: Mapping[str, Any], output: Path) -> CfgNode:
-    cfg = get_cfg(changes.get("PROJECTS", []))
-    cfg.merge_from_mapping({**changes, "OUTPUT_DIR": str(output)}, "the sweep")
-    check(cfg)
-    cfg.freeze()
-    return cfg
+def _train(cfg: CfgNode, *, resume: bool) -> Results:
+    try:
+        trainer = DefaultTrainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        return trainer.train()
+    except Exception as error:
+        get_logger(__name__).error("this run failed", exc_info=error)
+        if isinstance(error, ConfigError):
+            # A failure is told in one line, and what this error is about stands in the others.
+            raise ConfigError(" ".join(str(error).split())) from error
+        raise
 
 
 def _figures(results: Results, cfg: CfgNode) -> dict[str, float]:

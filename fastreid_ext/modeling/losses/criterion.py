@@ -69,6 +69,11 @@ class Criterion(nn.Module):
         """Weight of each loss on each of the branches that have it."""
         scales = dict(zip(self.losses, self.scales, strict=True))
         for key, loss in self._losses(on_maps=False):
+            if not loss.takes and len({frozenset(of_branch) for of_branch in branches.values()}) > 1:
+                raise ConfigError(
+                    f"loss_{key} does not say what it takes, and the branches of this model give different things: "
+                    f'set the class attribute {type(loss).__name__}.takes, such as ("features",)'
+                )
             count = sum(_has(of_branch, loss) for of_branch in branches.values())
             if not count:
                 named = ", ".join(filter(None, branches))

@@ -26,6 +26,7 @@ _PARTS = {
     "distance": ("distances", "BaseDistance"),
     "reducer": ("reducers", "BaseReducer"),
     "embedding_regularizer": ("regularizers", "BaseRegularizer"),
+    "weight_regularizer": ("regularizers", "BaseRegularizer"),
 }
 
 
@@ -33,9 +34,10 @@ class MetricLearningLoss(PairwiseLoss):
     """A loss of pytorch-metric-learning, such as `MetricLearningLoss("MultiSimilarityLoss", alpha=2)`.
 
     A loss with weights of its own needs `num_classes` and `embedding_size`; its weights are parameters of this module.
-    The parts of a loss are options too: `miner`, `distance`, `reducer` and `embedding_regularizer` are names of the
-    library's classes, and `miner_<key>` and so on are their options, such as
-    `MetricLearningLoss("MultiSimilarityLoss", miner="MultiSimilarityMiner", miner_epsilon=0.1)`.
+    The parts of a loss are options too: `miner`, `distance`, `reducer`, `embedding_regularizer`, `weight_regularizer` are
+    names of the library's classes, and `miner_<key>` and so on are their options, such as
+    `MetricLearningLoss("MultiSimilarityLoss", miner="MultiSimilarityMiner", miner_epsilon=0.1)`. A miner keeps its own
+    distance. `scale` is the weight of the loss; the library's own option of that name is `own_scale`.
 
     Raises:
         ImportError: pytorch-metric-learning is not installed.
@@ -74,7 +76,7 @@ class MetricLearningLoss(PairwiseLoss):
 
 def _split(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, nn.Module]]:
     """The options of the loss itself, and the parts made from the others."""
-    of_loss = dict(options)
+    of_loss = {"scale" if key == "own_scale" else key: value for key, value in options.items()}
     made = {}
     for part, (module, base) in _PARTS.items():
         chosen = of_loss.pop(part, None)
@@ -111,7 +113,7 @@ def _find(kind: str, name: str, module: str, base_name: str) -> Any:
         if inspect.isclass(value) and issubclass(value, base) and value is not base
     }
     if name not in known:
-        matches = close_matches(name, known)
+        matches = close_matches(str(name), known)
         hint = f" Did you mean {' or '.join(matches)}?" if matches else ""
         kind = kind.replace("_", " ")
         raise RegistryError(

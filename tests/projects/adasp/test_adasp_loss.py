@@ -173,7 +173,7 @@ def test_from_config() -> None:
         LOSSES.get("AdaSPLoss")(cfg)
 
 
-@pytest.mark.parametrize("temperature", [0, -0.04, float("nan")])
+@pytest.mark.parametrize("temperature", [0, -0.04, float("nan"), float("inf")])
 def test_wrong_temperatures_are_refused(temperature: float) -> None:
     for loss_class in (AdaSPLoss, SPHLoss, SPLHLoss):
         with pytest.raises(ValueError, match="must be above 0"):
