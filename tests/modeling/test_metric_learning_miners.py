@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fastreid_ext.config import ConfigError, get_cfg
-from fastreid_ext.modeling.losses import build_criterion
+from fastreid_ext.modeling.losses import MetricLearningLoss, build_criterion
 from fastreid_ext.modeling.losses.criterion import Criterion
 from fastreid_ext.registry import RegistryError
 

@@ -86,8 +86,8 @@ def _figures(seconds: Seconds, suffix: str) -> dict[str, float]:
         "speedup_over_logsumexp": usual[LOGSUMEXP] / usual[KIND],
         "speedup_over_dense": usual[DENSE] / usual[KIND],
     }
-    # Of the time beyond its products, as far as there is any: 2 where it grows with the square of the batch, and 0 where
-    # it does not grow with the number of identities.
+    # Of the time beyond its products, as far as there is any: 2 where it grows with the square of the batch, 0 where it
+    # does not grow with the number of identities.
     if min(beyond[small], beyond[large]) > 0:
         figures["exponent_of_batch"] = log(beyond[large] / beyond[small]) / log(large.size / small.size)
     if min(beyond[many], beyond[few]) > 0:

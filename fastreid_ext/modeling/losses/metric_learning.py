@@ -34,8 +34,8 @@ class MetricLearningLoss(PairwiseLoss):
     """A loss of pytorch-metric-learning, such as `MetricLearningLoss("MultiSimilarityLoss", alpha=2)`.
 
     A loss with weights of its own needs `num_classes` and `embedding_size`; its weights are parameters of this module.
-    The parts of a loss are options too: `miner`, `distance`, `reducer`, `embedding_regularizer`, `weight_regularizer` are
-    names of the library's classes, and `miner_<key>` and so on are their options, such as
+    The parts of a loss are options too: `miner`, `distance`, `reducer`, `embedding_regularizer`, `weight_regularizer`
+    name the library's classes, and `miner_<key>` and so on are their options, such as
     `MetricLearningLoss("MultiSimilarityLoss", miner="MultiSimilarityMiner", miner_epsilon=0.1)`. A miner keeps its own
     distance. `scale` is the weight of the loss; the library's own option of that name is `own_scale`.
 
