@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -163,11 +164,15 @@ def test_runs_that_were_stopped_are_planned_anew(data: Path, tmp_path: Path) -> 
 def test_the_config_of_a_failed_run_can_be_mended(data: Path, tmp_path: Path) -> None:
     bad = setting(data, "a", **{"SOLVER.BASE_LR": 1e30})
     Sweep(tmp_path / "out", [bad], num_seeds=1, resources=IN_PROCESS).run()
+    # As if a checkpoint had been written before.
+    folder = tmp_path / "out" / "runs" / "a" / "seed0"
+    shutil.copy(folder / "model_nonfinite.pth", folder / "model_0000.pth")
+    (folder / "last_checkpoint").write_text("model_0000.pth")
     mended = Sweep(tmp_path / "out", [setting(data, "a")], num_seeds=1, resources=IN_PROCESS)
     mended.run(resume=True)
     (result,) = mended.results()
     assert (sorted(result.figures), result.failures) == ([0], {})
-    assert "resumed from" not in (tmp_path / "out" / "runs" / "a" / "seed0" / "log.txt").read_text()
+    assert "resumed from" not in (folder / "log.txt").read_text()
 
 
 def test_a_folder_tells_what_its_sweep_was(data: Path, tmp_path: Path) -> None:
@@ -176,6 +181,18 @@ def test_a_folder_tells_what_its_sweep_was(data: Path, tmp_path: Path) -> None:
     read = Sweep.read(tmp_path / "out")
     assert read.num_seeds == 2 and read.results() == sweep.results()
     assert sorted(read.results()[0].figures) == [5, 6]
+
+
+def test_the_folder_is_enough_to_go_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    main(["--seeds", "1", "--backend", "in-process", *words(data, output, "SOLVER.BASE_LR=0.0001,0.01")])
+    main(["--resume", "--seeds", "2", "--backend", "in-process", "OUTPUT_DIR", str(output)])
+    assert "runs: 4" in capsys.readouterr().out
+    with TrialStore.read(output / "trials.sqlite") as store:
+        assert [trial.attempts for trial in store.trials("evaluated")] == [1] * 4
+    with pytest.raises(SystemExit):
+        main(["--resume", "OUTPUT_DIR", str(tmp_path / "nowhere")])
+    assert "no sweep in" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_told_before_anything_is_made(data: Path, tmp_path: Path) -> None:

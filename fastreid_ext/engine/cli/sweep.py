@@ -13,7 +13,7 @@ from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.searches import SearchResources
 from fastreid_ext.engine.sweep.checks import check_settings, choose_metrics
 from fastreid_ext.engine.sweep.labels import find_label
-from fastreid_ext.engine.sweep.plan import parse_options, plan_settings
+from fastreid_ext.engine.sweep.plan import Setting, parse_options, plan_settings
 from fastreid_ext.engine.sweep.results import SettingResult
 from fastreid_ext.engine.sweep.sweep import Sweep
 from fastreid_ext.engine.sweep.table import ResultTable, runs_csv
@@ -24,7 +24,7 @@ from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
 
-_FOLDER = "logs/sweep"
+_FOLDER, _SEEDS = "logs/sweep", 3
 _FLAGS = ("--resume", "--report", "--plot", "--discard-checkpoints", "--config-files", "-h", "--help")
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     misplaced = misplaced_option(args.options)
     if misplaced:
         parser.error(f"options such as {misplaced} go before the first KEY")
-    if args.seeds < 1:
+    if args.seeds is not None and args.seeds < 1:
         parser.error(f"--seeds is {args.seeds}; it must be at least 1")
     if args.report and (args.resume or args.config_files):
         parser.error("--report shows the sweep of a folder as it is: give it nothing but OUTPUT_DIR and how to show it")
@@ -59,8 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-files", nargs="+", default=[], metavar="FILE", help="YAML files, or short names: adasp/quickstart"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each setting; the first has the config's SEED")
-    parser.add_argument("--resume", action="store_true", help="continue the sweep in OUTPUT_DIR; failed runs again")
+    parser.add_argument(
+        "--seeds", type=int, help=f"runs of each setting, the first with the config's SEED (default: {_SEEDS})"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the sweep in OUTPUT_DIR as it was asked for, or with the configs and keys given now",
+    )
     parser.add_argument("--report", action="store_true", help="write the tables of the sweep in OUTPUT_DIR, and end")
     parser.add_argument("--metrics", default="", help="figures of the table, such as mAP,Rank-1 (the default)")
     parser.add_argument("--columns", default="", metavar="KEY", help="a key whose values become columns of the table")
@@ -96,22 +102,31 @@ def _report(args: argparse.Namespace) -> None:
     print(_write_tables(args, Sweep.read(_folder(fixed))))
 
 
-def _train(args: argparse.Namespace, resources: SearchResources) -> None:
+def _asked_for(args: argparse.Namespace) -> tuple[Path, Sequence[Setting], int]:
+    """The folder, what is to be trained, and with how many seeds."""
     axes, fixed = parse_options(args.options)
+    folder = _folder(fixed)
+    if args.resume and not (args.config_files or axes or set(fixed[::2]) - {"OUTPUT_DIR"}):
+        stored = Sweep.read(folder)
+        return folder, stored.settings, args.seeds or stored.num_seeds
+    return folder, plan_settings(args.config_files, axes, fixed), args.seeds or _SEEDS
+
+
+def _train(args: argparse.Namespace, resources: SearchResources) -> None:
+    folder, settings, num_seeds = _asked_for(args)
     sweep = Sweep(
-        _folder(fixed),
-        plan_settings(args.config_files, axes, fixed),
-        num_seeds=args.seeds,
+        folder,
+        settings,
+        num_seeds=num_seeds,
         resources=resources,
         keep_checkpoints=not args.discard_checkpoints,
         show_progress=sys.stderr.isatty(),
     )
     _check(args, sweep)
-    setup_logger(sweep.folder)
+    setup_logger(folder)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
-    runs = len(sweep.settings) * args.seeds
-    log.info(f"settings: {len(sweep.settings)}, seeds: {args.seeds}, runs: {runs}, in {sweep.folder}")
+    log.info(f"settings: {len(settings)}, seeds: {num_seeds}, runs: {len(settings) * num_seeds}, in {folder}")
     try:
         sweep.run(resume=args.resume)
     except KeyboardInterrupt:

@@ -131,11 +131,6 @@ class Sweep:
                     f"{_spoken(run)} was trained with another config; restore that, or take another OUTPUT_DIR:\n  - "
                     + "\n  - ".join(changed_keys(other, run))
                 )
-        left_out = len(known - {identity(run) for run in self._runs()})
-        if left_out:
-            get_logger(__name__).warning(
-                f"{self.folder} has {left_out} runs that are not asked for now: not in the table"
-            )
 
     def results(self) -> list[SettingResult]:
         """What there is, in the order of the settings; also while the sweep runs.
@@ -164,28 +159,21 @@ class Sweep:
         # They are listed anew, with this machine's options; what they have trained lies in their folders.
         store.drop_waiting()
         trials = _newest(store)
+        planned = {identity(run) for run in self._runs()}
+        others = sum(trial.state == "evaluated" and key not in planned for key, trial in trials.items())
+        if others:
+            get_logger(__name__).warning(
+                f"runs of {self.folder} that are not asked for now, and not in the table: {others}"
+            )
         missing = [
             run for run in self._runs() if identity(run) not in trials or trials[identity(run)].state == "failed"
         ]
-        for run in missing:
-            self._forget_other(store, run)
         described = [
             {"name": s.name, "labels": dict(s.labels), "config": stored_config(s.cfg), "seed": s.cfg.SEED}
             for s in self.settings
         ]
         store.set_meta(plan={"settings": described, "num_seeds": self.num_seeds}, strategy=None)
         return missing
-
-    def _forget_other(self, store: TrialStore, run: Json) -> None:
-        """A run that failed may have left a checkpoint of another config."""
-        folder = run_folder(self.folder, run)
-        before = [
-            t.proposal.candidate
-            for t in store.trials("failed")
-            if run_folder(self.folder, t.proposal.candidate) == folder
-        ]
-        if before and identity(before[-1]) != identity(run):
-            (folder / "last_checkpoint").unlink(missing_ok=True)
 
     def _result(self, setting: Setting, trials: Mapping[str, Trial]) -> SettingResult:
         config = stored_config(setting.cfg)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastreid_ext.config import CfgNode, ConfigError
-from fastreid_ext.engine.sweep.candidates import config_from, run_folder
+from fastreid_ext.engine.sweep.candidates import config_from, identity, run_folder
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import Results
-from fastreid_ext.search.protocols import Job
+from fastreid_ext.search.protocols import Job, Json
 from fastreid_ext.utils.allocator import keep_freed_memory
+from fastreid_ext.utils.files import write_json
 from fastreid_ext.utils.logger import get_logger, logging_to
 
 __all__ = ["SCORE", "TrainingRuns"]
 
 SCORE = "score"
 """Name of the figure that a sweep calls the best by: the first test set's TEST.BEST_METRIC."""
+
+
+_DESCRIPTION = "run.json"
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,22 @@ class _Trainings:
         """The figures of the last evaluation by test set and name, such as "Market1501/mAP"."""
         output = run_folder(self.folder, job.candidate)
         cfg = config_from(job.candidate["config"], OUTPUT_DIR=str(output))
+        resume = (output / "last_checkpoint").is_file() and _is_of(output, job.candidate)
+        write_json(output / _DESCRIPTION, job.candidate)
         with logging_to(output / "log.txt"):
-            results = _train(cfg, resume=(output / "last_checkpoint").is_file())
+            results = _train(cfg, resume=resume)
         if not self.keep_checkpoints:
             for file in [*output.glob("*.pth"), output / "last_checkpoint"]:
                 file.unlink(missing_ok=True)
         return _figures(results, cfg)
+
+
+def _is_of(output: Path, candidate: Json) -> bool:
+    """Whether the folder is that of this run, and not of one whose config has been mended since."""
+    description = output / _DESCRIPTION
+    return description.is_file() and identity(json.loads(description.read_text(encoding="utf-8"))) == identity(
+        candidate
+    )
 
 
 def _train(cfg: CfgNode, *, resume: bool) -> Results:
