@@ -19,9 +19,17 @@ from fastreid_ext.data import prefetch
 from fastreid_ext.data.prefetch import Prefetch
 from fastreid_ext.utils.threads import in_order, single_threaded_pool
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _of_other_tests() -> None:
+    """A training that failed in another test may not have been collected yet."""
+    _before.update(threading.enumerate())
+
 
 def prefetch_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch" and thread not in _before]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

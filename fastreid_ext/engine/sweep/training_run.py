@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,8 @@ class _Trainings:
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """The figures of the last evaluation by test set and name, such as "Market1501/mAP"."""
+        # The run before has left its model and its threads to the collector, which does not know what they weigh.
+        gc.collect()
         output = run_folder(self.folder, job.candidate)
         cfg = config_from(job.candidate["config"], OUTPUT_DIR=str(output))
         resume = (output / "last_checkpoint").is_file() and _is_of(output, job.candidate)
@@ -76,7 +80,8 @@ def _train(cfg: CfgNode, *, resume: bool) -> Results:
         trainer.resume_or_load(resume=resume)
         return trainer.train()
     except Exception as error:
-        get_logger(__name__).error("this run failed", exc_info=error)
+        # As text: a record with the traceback itself would keep the whole training alive.
+        get_logger(__name__).error(f"this run failed\n{traceback.format_exc()}")
         if isinstance(error, ConfigError):
             # A failure is told in one line, and what this error is about stands in the others.
             raise ConfigError(" ".join(str(error).split())) from error

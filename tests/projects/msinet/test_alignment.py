@@ -402,7 +402,7 @@ def test_inference_needs_no_alignment() -> None:
 def test_channels_have_to_be_known() -> None:
     cfg = get_cfg(["msinet"])
     cfg.MODEL.LOSSES.NAME = ("SpatialAlignmentLoss",)
-    with pytest.raises(ConfigError, match="SpatialAlignmentLoss is a loss on the backbone's last map"):
+    with pytest.raises(ConfigError, match="SpatialAlignmentLoss is a loss on the backbone's one last map"):
         build_criterion(cfg)
     assert build_criterion(cfg, 24).losses["sam"].channels == 24
 
