@@ -234,6 +234,7 @@ def test_a_second_sweep_does_not_write_into_the_first(data: Path, tmp_path: Path
 
 
 def test_the_program_ends_in_tables(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
     output = tmp_path / "out"
     arguments = ["--seeds", "2", "--backend", "in-process", "--columns", "BASE_LR", "--plot"]
     main([*arguments, *words(data, output, "SOLVER.BASE_LR=0.0001,0.01")])
