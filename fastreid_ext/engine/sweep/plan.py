@@ -161,6 +161,7 @@ def _folder_name(labels: Mapping[str, str]) -> str:
     ]
     text = ",".join(parts)
     name = re.sub(r"[^\w.,=+-]+", "_", text, flags=re.ASCII)
+    # With several axes, a comma may be one between them or one of a value.
     if name == text and len(name) <= _LONGEST_NAME and len(labels) <= 2:
         return name
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(dict(labels)).encode()).hexdigest()[:6]}"

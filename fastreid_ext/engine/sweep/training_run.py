@@ -23,7 +23,6 @@ __all__ = ["SCORE", "TrainingRuns"]
 SCORE = "score"
 """Name of the figure that a sweep calls the best by: the first test set's TEST.BEST_METRIC."""
 
-
 _DESCRIPTION = "run.json"
 
 
@@ -68,10 +67,8 @@ class _Trainings:
 
 def _is_of(output: Path, candidate: Json) -> bool:
     """Whether the folder is that of this run, and not of one whose config has been mended since."""
-    description = output / _DESCRIPTION
-    return description.is_file() and identity(json.loads(description.read_text(encoding="utf-8"))) == identity(
-        candidate
-    )
+    file = output / _DESCRIPTION
+    return file.is_file() and identity(json.loads(file.read_text(encoding="utf-8"))) == identity(candidate)
 
 
 def _train(cfg: CfgNode, *, resume: bool) -> Results:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ReIDModel"]
+from fastreid_ext.config import CfgNode
+
+__all__ = ["ReIDModel", "image_arguments"]
 
 
 class ReIDModel(nn.Module):
@@ -106,6 +108,15 @@ class ReIDModel(nn.Module):
         """
         normalized = (images.to(self.pixel_mean) - self.pixel_mean) * self.pixel_std.reciprocal()
         return normalized.contiguous(memory_format=self.memory_format)
+
+
+def image_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """What a `ReIDModel` is told about its images, from `MODEL`."""
+    return {
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "channels_last": cfg.MODEL.CHANNELS_LAST,
+    }
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.modeling.backbones import build_backbone
 from fastreid_ext.modeling.heads import build_heads
 from fastreid_ext.modeling.losses import build_criterion
-from fastreid_ext.modeling.meta_arch.base import ReIDModel
+from fastreid_ext.modeling.meta_arch.base import ReIDModel, image_arguments
 from fastreid_ext.modeling.meta_arch.registry import META_ARCHS
 
 __all__ = ["Baseline"]
@@ -60,9 +60,7 @@ class Baseline(ReIDModel):
             "backbone": backbone,
             "heads": build_heads(cfg, feature_dim),
             "criterion": build_criterion(cfg, feature_dim),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            **image_arguments(cfg),
         }
 
     def embed(self, images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from fastreid_ext.config import CfgNode, ConfigError, configurable
 from fastreid_ext.modeling.backbones import ResNet, build_backbone
 from fastreid_ext.modeling.heads import build_heads
 from fastreid_ext.modeling.losses import Criterion, build_criterion
-from fastreid_ext.modeling.meta_arch.base import ReIDModel
+from fastreid_ext.modeling.meta_arch.base import ReIDModel, image_arguments
 from fastreid_ext.modeling.meta_arch.registry import META_ARCHS
 
 __all__ = ["MGN", "split_resnet"]
@@ -87,9 +87,7 @@ class MGN(ReIDModel):
             "necks": necks,
             "heads": {name: build_heads(cfg, trunk.feature_dim) for name in EVALUATED},
             "criterion": build_criterion(cfg),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "channels_last": cfg.MODEL.CHANNELS_LAST,
+            **image_arguments(cfg),
         }
 
     def embed(self, images: Tensor) -> Tensor:
