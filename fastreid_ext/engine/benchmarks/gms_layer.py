@@ -41,7 +41,8 @@ def compare_layers(report: Report, options: Options) -> None:
         if make is _layer_step:
             report.figures["gms.overhead"] = seconds["cosface"] / seconds[BY_HAND] - 1
         else:
-            report.figures["gms.overhead_in_head"] = max(seconds.values()) / seconds[BY_HAND] - 1
+            worst = max(value for name, value in seconds.items() if name != BY_HAND)
+            report.figures["gms.overhead_in_head"] = worst / seconds[BY_HAND] - 1
 
 
 def _layers() -> dict[str, nn.Module]:
