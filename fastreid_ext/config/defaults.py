@@ -181,6 +181,7 @@ def _solver() -> CfgNode:
     # More arguments of the optimizer as ["betas=(0.9, 0.99)"] (new).
     solver.OPT_ARGS = []
     solver.MAX_EPOCH = 120
+    # "auto" (new): what fits the number of training images and of images a step (MoReID, eq. 4).
     solver.BASE_LR = 3e-4
     solver.HEADS_LR_FACTOR = 1.0
     solver.MOMENTUM = 0.9

@@ -10,7 +10,13 @@ from yacs.config import CfgNode as _YacsNode
 
 from fastreid_ext.registry import close_matches
 
-__all__ = ["CfgNode", "ConfigError"]
+__all__ = ["AUTO", "CfgNode", "ConfigError"]
+
+
+AUTO = "auto"
+
+# Numbers that may be AUTO instead.
+_AUTOMATIC = ("SOLVER.BASE_LR",)
 
 
 class ConfigError(KeyError, ValueError):
@@ -86,6 +92,11 @@ def _convert(key: str, default: Any, value: Any, source: str) -> Any:
     """`value` as the type of `default`, where nothing is lost by it."""
     if isinstance(value, str) and not isinstance(default, str):
         value = _literal(value)
+    if key in _AUTOMATIC:
+        if value == AUTO:
+            return AUTO
+        # What it was may have been AUTO.
+        default = 1.0
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(default, (tuple, list)):
@@ -99,7 +110,7 @@ def _convert(key: str, default: Any, value: Any, source: str) -> Any:
         return value
     raise ConfigError(
         f"{key} in {source} is {value!r} ({type(value).__name__}), "
-        f"but takes a {type(default).__name__} such as {default!r}"
+        f"but takes a {type(default).__name__} such as {default!r}{' or auto' if key in _AUTOMATIC else ''}"
     )
 
 

@@ -12,6 +12,7 @@ from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.engine.train_loop import AMPTrainer, SimpleTrainer
 from fastreid_ext.modeling import META_ARCHS
+from fastreid_ext.modeling.meta_arch import ReIDModel
 from fastreid_ext.solver import build_gradient_clipper
 from fastreid_ext.utils.dist import get_world_size
 from fastreid_ext.utils.logger import get_logger
@@ -44,10 +45,19 @@ def wrap_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
         if cfg.MODEL.DEVICE.startswith("cuda:"):
             raise ConfigError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} is one GPU; with several processes set cuda or auto")
         device_ids = [device.index] if device.type == "cuda" else None
+        leave_out: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+        leave_out(wrapped, _not_to_send(model, wrapped))
         wrapped = DistributedDataParallel(
             wrapped, device_ids=device_ids, find_unused_parameters=cfg.SOLVER.FIND_UNUSED_PARAMETERS
         )
     return wrapped
+
+
+def _not_to_send(model: nn.Module, wrapped: nn.Module) -> list[str]:
+    """Names in `wrapped` of the buffers that are equal on all ranks, and some large."""
+    parts = model.equal_on_all_ranks if isinstance(model, ReIDModel) else ()
+    equal = {id(buffer) for part in parts for buffer in model.get_submodule(part).buffers()}
+    return [name for name, buffer in wrapped.named_buffers() if id(buffer) in equal]
 
 
 def build_loop(

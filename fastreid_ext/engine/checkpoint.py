@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastreid_ext.modeling.meta_arch import ReIDModel
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["CheckpointError", "Checkpointer", "KeyReport", "load_weights", "read_checkpoint"]
 
-# Classifiers and losses: their shape follows the training data, and no feature depends on them.
-_TRAINING_ONLY = re.compile(r"((heads|\w+_head)\.(\w+_branch\.)?(weight|cls_layer\..*)|criterion\..*)(\s|$)")
+# Classifiers: their shape follows the training data, and no feature depends on them.
+_CLASSIFIER = re.compile(r"(heads|\w+_head)\.(\w+_branch\.)?(weight|cls_layer\..*)(\s|$)")
 
 
 class CheckpointError(Exception):
@@ -159,17 +160,20 @@ def load_weights(
             fitting[name] = value
     report.loaded = len(fitting)
     report.missing = [name for name in own if name not in weights]
-    _refuse_misfit(report, fitting, own, source, for_inference=for_inference)
+    _refuse_misfit(report, fitting, model, source, for_inference=for_inference)
     model.load_state_dict(fitting, strict=False)
     return report
 
 
 def _refuse_misfit(
-    report: KeyReport, fitting: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str, *, for_inference: bool
+    report: KeyReport, fitting: Mapping[str, Tensor], model: nn.Module, source: str, *, for_inference: bool
 ) -> None:
-    if not any(name.startswith("backbone.") for name in fitting) and any(n.startswith("backbone.") for n in own):
+    if not any(name.startswith("backbone.") for name in fitting) and hasattr(model, "backbone"):
         raise CheckpointError(f"{source} is of another model: no weight of the backbone fits. {report}")
-    needed = [name for name in (*report.missing, *report.other_shape) if not _TRAINING_ONLY.match(name)]
+    training_only = model.training_only if isinstance(model, ReIDModel) else ReIDModel.training_only
+    dropped = tuple(f"{part}." for part in training_only)
+    unfit = (*report.missing, *report.other_shape)
+    needed = [name for name in unfit if not (_CLASSIFIER.match(name) or name.startswith(dropped))]
     if for_inference and needed:
         raise CheckpointError(
             f"{source} does not fit this model, whose features would mean nothing: {report}. "

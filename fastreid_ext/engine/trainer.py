@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fastreid_ext import projects
-from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.config import AUTO, CfgNode, ConfigError
 from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
 from fastreid_ext.data.image_store import ImageStores
@@ -22,7 +22,8 @@ from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
 from fastreid_ext.modeling import build_model
-from fastreid_ext.solver import build_lr_scheduler, build_optimizer
+from fastreid_ext.modeling.meta_arch import ReIDModel
+from fastreid_ext.solver import automatic_rate, build_lr_scheduler, build_optimizer
 from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.files import atomic_write, write_json
 from fastreid_ext.utils.logger import get_logger
@@ -59,7 +60,7 @@ class DefaultTrainer:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.data = self.build_train_data(cfg)
         self.test_data = self.build_test_data(cfg)
-        self.cfg = _with_classes(cfg, self.data.num_classes)
+        self.cfg = self._completed(cfg)
         self.model = self.build_model(self.cfg)
         self.device = next(self.model.parameters()).device
         # Initial weights are the same on all ranks; what is drawn in training is not.
@@ -110,6 +111,8 @@ class DefaultTrainer:
             self.checkpointer, self.state_dict, solver.CHECKPOINT_PERIOD, main_process=writes
         )
         built: list[Hook] = [hooks.IterationTimer(solver.IMS_PER_BATCH), hooks.LRScheduler(self.scheduler)]
+        if isinstance(self.model, ReIDModel):
+            built.append(hooks.ModelStep(self.model))
         if cfg.MODEL.FREEZE_LAYERS and solver.FREEZE_ITERS > 0:
             built.append(hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, solver.FREEZE_ITERS))
         if self.average is not None:
@@ -245,6 +248,20 @@ class DefaultTrainer:
         self.loader.stream.load_state_dict(state["sampler"])
         self.loop.start_iteration = self.loop.iteration = state["iteration"]
         self.log.info(f"resumed from {source} at iteration {state['iteration']} of {self.loop.max_iterations}")
+
+    def _completed(self, cfg: CfgNode) -> CfgNode:
+        """The config with what follows from the data."""
+        cfg = _with_classes(cfg, self.data.num_classes)
+        if cfg.SOLVER.BASE_LR == AUTO:
+            images = len(self.data.samples)
+            cfg.defrost()
+            cfg.SOLVER.BASE_LR = automatic_rate(cfg, images)
+            cfg.freeze()
+            self.log.info(
+                f"SOLVER.BASE_LR auto is {cfg.SOLVER.BASE_LR:.4g} for {images:,} training images and "
+                f"{cfg.SOLVER.IMS_PER_BATCH} of them a step"
+            )
+        return cfg
 
     def _weights(self) -> dict[str, Any]:
         return {

@@ -91,7 +91,8 @@ def euclidean_distance(a: Tensor, b: Tensor, squared: bool = False) -> Tensor:
     squares = (a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * product).clamp_min(0)
     if squared:
         return squares
-    apart = squares > 0
+    # Not `> 0`, which would make 0 of what is not a number.
+    apart = squares != 0
     return torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
 
 

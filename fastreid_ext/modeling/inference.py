@@ -27,7 +27,7 @@ class ForInference(Protocol):
 def prepare_for_inference(model: M) -> M:
     """A copy that only embeds: quicker, and without what is needed in training only.
 
-    The criterion is left out, batch norms are folded into convolutions, parts with a form for inference
+    The criterion and other parts that only training needs are left out, batch norms are folded into convolutions, parts with a form for inference
     (`ForInference`) take it, and on a CPU weights and images are laid out channels last. There, `keep_freed_memory`
     makes large batches quicker still. Outputs are the model's in evaluation but for rounding; the copy cannot be
     trained, and its state names are its own.
@@ -37,8 +37,9 @@ def prepare_for_inference(model: M) -> M:
     """
     prepared = fold_batch_norms(model).requires_grad_(False)
     for module in list(prepared.modules()):
-        if isinstance(getattr(module, "criterion", None), nn.Module):
-            module.register_module("criterion", None)
+        for part in module.training_only if isinstance(module, ReIDModel) else ReIDModel.training_only:
+            if isinstance(getattr(module, part, None), nn.Module):
+                module.register_module(part, None)
     _replace_children(prepared)
     if all(parameter.device.type == "cpu" for parameter in prepared.parameters()):
         prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs know tensors only

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
-from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.config import AUTO, CfgNode, ConfigError
 from fastreid_ext.config.spec import parse_options
 from fastreid_ext.registry import Registry, RegistryError, close_matches
 
@@ -36,6 +36,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         RegistryError: neither registered nor in `torch.optim`.
         ConfigError: `SOLVER.OPT_ARGS` holds what the optimizer does not take, or there is nothing to train.
     """
+    if cfg.SOLVER.BASE_LR == AUTO:
+        raise ConfigError(
+            "SOLVER.BASE_LR is auto, which only a training knows to read: set automatic_rate(cfg, number of images)"
+        )
     target = _find(cfg.SOLVER.OPT)
     options = parse_options(cfg.SOLVER.OPT_ARGS)
     known = [name for name in inspect.signature(target).parameters if name not in _SET_BY_GROUP]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,6 +85,12 @@ class TwoBranchHead(nn.Module):
             "cls_layer": build_cls_layer(cfg),
         }
 
+    def without_classifier(self) -> TwoBranchHead:
+        """A copy that in training gives the features only."""
+        head = copy.deepcopy(self)
+        head.global_branch.weight = head.local_branch.weight = None
+        return head
+
     def forward(self, features: Mapping[str, Tensor], pids: Tensor | None = None) -> Tensor | dict[str, Any]:
         """Embeddings in evaluation, not normalised; in training what the losses take, by branch.
 
@@ -113,8 +120,8 @@ class TwoBranchHead(nn.Module):
             raise ValueError("a head needs the pids in training: head(features, pids); or call eval() on the model")
         return {
             "branches": {
-                name: classify(after, pids, branch.weight, self.cls_layer)
-                | {"features": before if self.neck_feat == "before" else after}
+                name: {"features": before if self.neck_feat == "before" else after}
+                | ({} if branch.weight is None else classify(after, pids, branch.weight, self.cls_layer))
                 for name, (branch, before, after) in embedded.items()
             }
         }
@@ -127,7 +134,7 @@ class _Branch(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, width, bias=False)
         self.neck = build_norm(norm, width)
-        self.weight = class_weight(num_classes, width)
+        self.weight: nn.Parameter | None = class_weight(num_classes, width)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Features before and after the neck, each (B, D)."""

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastreid_ext.config import load_config
+from fastreid_ext.config import AUTO, load_config
 from fastreid_ext.config.loader import config_files
 from fastreid_ext.data.datasets import DATASETS
 from fastreid_ext.data.samplers import SAMPLERS
 from fastreid_ext.data.transforms import build_test_pipeline, build_train_pipeline
 from fastreid_ext.modeling import build_model
-from fastreid_ext.solver import build_gradient_clipper, build_lr_scheduler, build_optimizer
+from fastreid_ext.solver import automatic_rate, build_gradient_clipper, build_lr_scheduler, build_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {**config_files()}
@@ -29,6 +29,8 @@ def test_all_files_of_the_repository_are_known() -> None:
 def test_config_builds_what_it_names(name: str) -> None:
     options = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 3]
     cfg = load_config(FILES[name], options)
+    if cfg.SOLVER.BASE_LR == AUTO:
+        cfg = load_config(FILES[name], [*options, "SOLVER.BASE_LR", automatic_rate(cfg, 10_000)])
     assert all(spec.partition(":")[0] in DATASETS for spec in (*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS))
     assert cfg.DATALOADER.SAMPLER_TRAIN in SAMPLERS
     build_train_pipeline(cfg), build_test_pipeline(cfg), build_gradient_clipper(cfg)

@@ -8,6 +8,7 @@ from fastreid_ext.engine.hooks.evaluation import EvalHook
 from fastreid_ext.engine.hooks.freeze import LayerFreeze
 from fastreid_ext.engine.hooks.interrupt import InterruptHandler, TrainingInterrupted
 from fastreid_ext.engine.hooks.lr import LRScheduler
+from fastreid_ext.engine.hooks.model_step import ModelStep
 from fastreid_ext.engine.hooks.precise_bn import PreciseBN
 from fastreid_ext.engine.hooks.progress import ProgressBar
 from fastreid_ext.engine.hooks.timer import IterationTimer
@@ -21,6 +22,7 @@ __all__ = [
     "IterationTimer",
     "LRScheduler",
     "LayerFreeze",
+    "ModelStep",
     "PeriodicCheckpointer",
     "PeriodicWriter",
     "PreciseBN",

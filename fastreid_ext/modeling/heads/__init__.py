@@ -2,6 +2,22 @@
 
 from fastreid_ext.modeling.heads.classifier import class_weight, classify
 from fastreid_ext.modeling.heads.embedding_head import EmbeddingHead
+from fastreid_ext.modeling.heads.features import (
+    HasClassifier,
+    feature_widths,
+    features_by_branch,
+    without_classifier,
+)
 from fastreid_ext.modeling.heads.registry import HEADS, build_heads
 
-__all__ = ["HEADS", "EmbeddingHead", "build_heads", "class_weight", "classify"]
+__all__ = [
+    "HEADS",
+    "EmbeddingHead",
+    "HasClassifier",
+    "build_heads",
+    "class_weight",
+    "classify",
+    "feature_widths",
+    "features_by_branch",
+    "without_classifier",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ class EmbeddingHead(nn.Module):
 
     Attributes:
         embedding_dim: width of the embeddings in evaluation.
+        weight: of the classifier; None for a head without.
 
     Raises:
         ValueError: `neck_feat` is neither "before" nor "after".
@@ -60,7 +62,7 @@ class EmbeddingHead(nn.Module):
         self.embedding_dim = embedding_dim or feature_dim
         self.pool_layer = build_pooling(pool_layer)
         self.bottleneck = _bottleneck(feature_dim, embedding_dim, norm if with_bnneck else "")
-        self.weight = class_weight(num_classes, self.embedding_dim)
+        self.weight: nn.Parameter | None = class_weight(num_classes, self.embedding_dim)
         self.cls_layer = cls_layer or Linear(num_classes)
 
     @classmethod
@@ -86,7 +88,8 @@ class EmbeddingHead(nn.Module):
         Shape:
             features: (B, C, h, w), or a dict whose "last" is that. pids: (B,), in training.
             Result: (B, D); in training `cls_outputs` (B, num_classes) with margins, `pred_class_logits`
-            (B, num_classes) without, `features` (B, D) before or after the neck.
+            (B, num_classes) without, `features` (B, D) before or after the neck; of a head without classifier the
+            last alone.
 
         Raises:
             ValueError: the pooling leaves more than one position; in training, no pids or no classes.
@@ -95,10 +98,18 @@ class EmbeddingHead(nn.Module):
         embeddings: Tensor = self.bottleneck(pooled).flatten(1)
         if not self.training:
             return embeddings
+        chosen = pooled.flatten(1) if self.neck_feat == "before" else embeddings
+        if self.weight is None:
+            return {"features": chosen}
         if pids is None:
             raise ValueError("a head needs the pids in training: head(features, pids); or call eval() on the model")
-        chosen = pooled.flatten(1) if self.neck_feat == "before" else embeddings
         return classify(embeddings, pids, self.weight, self.cls_layer) | {"features": chosen}
+
+    def without_classifier(self) -> EmbeddingHead:
+        """A copy that in training gives the features only."""
+        head = copy.copy(self)
+        head._parameters = {**self._parameters, "weight": None}
+        return copy.deepcopy(head)
 
     def _pool(self, features: Tensor) -> Tensor:
         pooled: Tensor = self.pool_layer(features)

@@ -6,6 +6,7 @@ from fastreid_ext.modeling.losses.cosface import Cosface
 from fastreid_ext.modeling.losses.criterion import Criterion, build_criterion
 from fastreid_ext.modeling.losses.cross_entropy import CrossEntropyLoss
 from fastreid_ext.modeling.losses.focal import FocalLoss
+from fastreid_ext.modeling.losses.keyed import KeyedLoss
 from fastreid_ext.modeling.losses.metric_learning import MetricLearningLoss
 from fastreid_ext.modeling.losses.registry import LOSSES
 from fastreid_ext.modeling.losses.triplet import TripletLoss
@@ -19,6 +20,7 @@ __all__ = [
     "Criterion",
     "CrossEntropyLoss",
     "FocalLoss",
+    "KeyedLoss",
     "Loss",
     "MapLoss",
     "MetricLearningLoss",

@@ -9,15 +9,16 @@ from torch.nn.functional import softplus
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.functional.distances import cosine_distance
-from fastreid_ext.functional.pairs import masked_logsumexp, masked_mean, pair_masks
-from fastreid_ext.modeling.losses.base import PairwiseLoss, check_inputs
+from fastreid_ext.functional.keys import Keys
+from fastreid_ext.functional.pairs import masked_logsumexp, masked_mean
+from fastreid_ext.modeling.losses.keyed import KeyedLoss
 from fastreid_ext.modeling.losses.registry import LOSSES
 
 __all__ = ["CircleLoss"]
 
 
 @LOSSES.register(source="Sun et al. 2020, arXiv:2002.10857, eq. 6")
-class CircleLoss(PairwiseLoss):
+class CircleLoss(KeyedLoss):
     """Circle loss on the cosines of pairs, each weighted by its distance to its optimum.
 
     With m the margin, the optima are `1 + m` and `-m`, the boundaries `1 - m` and `m`. Anchors without a positive or
@@ -39,19 +40,17 @@ class CircleLoss(PairwiseLoss):
         node = cfg.MODEL.LOSSES.CIRCLE
         return {"margin": node.MARGIN, "gamma": node.GAMMA}
 
-    def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
-        """Mean over anchors; 0 when no anchor has both a positive and a negative.
+    def compare(self, queries: Tensor, keys: Keys) -> Tensor:
+        """Mean over queries, the anchors; 0 when none has both a positive and a negative.
 
         Shape:
-            embeddings: (B, D). pids: (B,).
+            queries: (Q, D).
             Result: scalar.
         """
-        check_inputs(embeddings, pids)
-        cosines = 1 - cosine_distance(embeddings, embeddings)
-        positive, negative = pair_masks(pids)
+        cosines = 1 - cosine_distance(queries, keys.features)
         positive_weights = (1 + self.margin - cosines.detach()).relu()
         negative_weights = (cosines.detach() + self.margin).relu()
         of_positives = -self.gamma * positive_weights * (cosines - (1 - self.margin))
         of_negatives = self.gamma * negative_weights * (cosines - self.margin)
-        losses = softplus(masked_logsumexp(of_positives, positive) + masked_logsumexp(of_negatives, negative))
-        return masked_mean(losses, positive.any(1) & negative.any(1))
+        losses = softplus(masked_logsumexp(of_positives, keys.positive) + masked_logsumexp(of_negatives, keys.negative))
+        return masked_mean(losses, keys.positive.any(1) & keys.negative.any(1))

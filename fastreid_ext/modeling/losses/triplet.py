@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fastreid_ext.config import CfgNode, configurable
-from fastreid_ext.functional.distances import euclidean_distance, normalize
-from fastreid_ext.functional.pairs import masked_mean, masked_softmax, pair_masks
+from fastreid_ext.functional.keys import Keys, key_distances
+from fastreid_ext.functional.pairs import masked_mean, masked_softmax
 from fastreid_ext.functional.precision import widen
-from fastreid_ext.modeling.losses.base import PairwiseLoss, check_inputs
+from fastreid_ext.modeling.losses.keyed import KeyedLoss
 from fastreid_ext.modeling.losses.registry import LOSSES
 
 __all__ = ["TripletLoss"]
 
 
 @LOSSES.register(source="Hermans et al. 2017, arXiv:1703.07737; weighted: Ye et al. 2020, arXiv:2001.04193")
-class TripletLoss(PairwiseLoss):
+class TripletLoss(KeyedLoss):
     """Triplet loss on the hardest, or on softmax-weighted, positive and negative of each anchor.
 
     `max(0, positive - negative + margin)` with Euclidean distances; margin 0 takes the soft margin
@@ -49,23 +49,20 @@ class TripletLoss(PairwiseLoss):
         node = cfg.MODEL.LOSSES.TRI
         return {"margin": node.MARGIN, "norm_feat": node.NORM_FEAT, "hard_mining": node.HARD_MINING}
 
-    def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
-        """Mean over anchors; 0 when no anchor has both a positive and a negative.
+    def compare(self, queries: Tensor, keys: Keys) -> Tensor:
+        """Mean over queries, the anchors; 0 when none has both a positive and a negative.
 
         Shape:
-            embeddings: (B, D). pids: (B,).
+            queries: (Q, D).
             Result: scalar.
         """
-        check_inputs(embeddings, pids)
-        embeddings = widen(embeddings)
-        if not len(embeddings):
-            return embeddings.sum()
-        embeddings = normalize(embeddings) if self.norm_feat else embeddings
-        positive, negative = pair_masks(pids)
+        if not keys.positive.numel():
+            return widen(queries)[:0].sum()
+        distances = key_distances(queries, keys, norm_feat=self.norm_feat)
         mine = _hardest if self.hard_mining else _weighted
-        gap = mine(euclidean_distance(embeddings, embeddings), positive, negative)
+        gap = mine(distances, keys.positive, keys.negative)
         losses = (gap + self.margin).relu() if self.margin > 0 else softplus(gap)
-        return masked_mean(losses, positive.any(1) & negative.any(1))
+        return masked_mean(losses, keys.positive.any(1) & keys.negative.any(1))
 
 
 def _hardest(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -8,21 +8,19 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.config import CfgNode, configurable
-from fastreid_ext.functional.distances import euclidean_distance, normalize
-from fastreid_ext.functional.pairs import pair_masks
-from fastreid_ext.functional.precision import widen
-from fastreid_ext.modeling.losses.base import PairwiseLoss, check_inputs
+from fastreid_ext.functional.keys import Keys, key_distances
+from fastreid_ext.modeling.losses.keyed import KeyedLoss
 from fastreid_ext.modeling.losses.registry import LOSSES
 
 __all__ = ["TripletAllLoss"]
 
 
 @LOSSES.register(source="batch all: Hermans et al. 2017, arXiv:1703.07737")
-class TripletAllLoss(PairwiseLoss):
+class TripletAllLoss(KeyedLoss):
     """Triplet loss on every positive against every negative of each anchor, averaged over those above zero.
 
     `max(0, positive - negative + margin)` with Euclidean distances. Each anchor's negatives are sorted once, so that
-    the triplets of a pair are a prefix: time and memory grow with B^2 instead of B^3.
+    the triplets of a pair are a prefix: time and memory grow with B^2 instead of B^3 in a batch against itself.
 
     Raises:
         ValueError: `margin` is negative.
@@ -45,29 +43,26 @@ class TripletAllLoss(PairwiseLoss):
         node = cfg.MODEL.LOSSES.TRI_ALL
         return {"margin": node.MARGIN, "norm_feat": node.NORM_FEAT}
 
-    def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
+    def compare(self, queries: Tensor, keys: Keys) -> Tensor:
         """Mean over the triplets whose loss is above zero; 0 when there is none.
 
         Shape:
-            embeddings: (B, D). pids: (B,).
+            queries: (Q, D).
             Result: scalar.
         """
-        check_inputs(embeddings, pids)
-        embeddings = widen(embeddings)
-        embeddings = normalize(embeddings) if self.norm_feat else embeddings
-        distances = euclidean_distance(embeddings, embeddings)
-        positive, negative = pair_masks(pids)
-        reaches = torch.where(positive, distances + self.margin, 0)
-        counts, sums = _nearer_negatives(distances, negative, reaches)
-        return torch.where(positive, counts * reaches - sums, 0).sum() / (counts * positive).sum().clamp_min(1)
+        distances = key_distances(queries, keys, norm_feat=self.norm_feat)
+        reaches = torch.where(keys.positive, distances + self.margin, 0)
+        counts, sums = _nearer_negatives(distances, keys.negative, reaches)
+        of_positives = torch.where(keys.positive, counts * reaches - sums, 0).sum()
+        return of_positives / (counts * keys.positive).sum().clamp_min(1)
 
 
 def _nearer_negatives(distances: Tensor, negative: Tensor, reaches: Tensor) -> tuple[Tensor, Tensor]:
     """Number, and sum of the distances, of each row's negatives that are nearer than each of `reaches`.
 
     Shape:
-        distances, negative, reaches: (B, B).
-        Results: counts (B, B), sums (B, B).
+        distances, negative, reaches: (Q, M).
+        Results: counts (Q, M), sums (Q, M).
     """
     ascending = torch.where(negative, distances, torch.inf).sort(dim=1).values
     counts = torch.searchsorted(ascending.detach(), reaches.detach())

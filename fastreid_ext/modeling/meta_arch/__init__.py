@@ -3,6 +3,7 @@
 from fastreid_ext.modeling.meta_arch.base import ReIDModel
 from fastreid_ext.modeling.meta_arch.baseline import Baseline
 from fastreid_ext.modeling.meta_arch.mgn import MGN
+from fastreid_ext.modeling.meta_arch.moco import MoCo
 from fastreid_ext.modeling.meta_arch.registry import META_ARCHS, build_model, choose_device
 
-__all__ = ["META_ARCHS", "MGN", "Baseline", "ReIDModel", "build_model", "choose_device"]
+__all__ = ["META_ARCHS", "MGN", "Baseline", "MoCo", "ReIDModel", "build_model", "choose_device"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,14 @@ class ReIDModel(nn.Module):
         pixel_mean: of each colour, on the scale of the images.
         pixel_std: of each colour, on the scale of the images.
         channels_last: lays weights and images out channels last.
+
+    Attributes:
+        training_only: parts that are not needed to embed images.
+        equal_on_all_ranks: parts whose buffers distributed training need not send around: they are the same everywhere.
     """
+
+    training_only: ClassVar[tuple[str, ...]] = ("criterion",)
+    equal_on_all_ranks: ClassVar[tuple[str, ...]] = ()
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -63,6 +70,22 @@ class ReIDModel(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its losses take")
 
+    def more_losses(self, outputs: Mapping[str, Any], pids: Tensor) -> dict[str, Tensor]:
+        """Losses of the model itself, beside the criterion's; none by default.
+
+        Shape:
+            pids: (B,).
+            Results: scalars.
+        """
+        return {}
+
+    def after_step(self, progress: float) -> None:
+        """Whatever follows the weights beside the optimizer; to be called after each of its steps.
+
+        Args:
+            progress: the share of the training that is done, from 0 to 1.
+        """
+
     def forward(self, batch: Mapping[str, Any] | Tensor) -> dict[str, Tensor] | Tensor:
         """Losses by name in training, embeddings in evaluation.
 
@@ -82,8 +105,8 @@ class ReIDModel(nn.Module):
         if self.criterion is None:
             raise ValueError("training needs losses: give the model a criterion")
         pids = batch["targets"].to(self.pixel_mean.device)
-        losses: dict[str, Tensor] = self.criterion(self.outputs(images, pids), pids)
-        return losses
+        outputs = self.outputs(images, pids)
+        return {**self.criterion(outputs, pids), **self.more_losses(outputs, pids)}
 
     def preprocess(self, batch: Mapping[str, Any] | Tensor) -> Tensor:
         """The batch's images, normalised here if the loader has not done so.

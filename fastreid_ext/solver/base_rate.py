@@ -1,0 +1,32 @@
+"""The base learning rate that fits the size of the data."""
+
+from __future__ import annotations
+
+from math import log
+
+from fastreid_ext.config import CfgNode
+
+__all__ = ["automatic_rate", "rate_of_data_size"]
+
+_BATCH = 256
+"""Images of a step for which the rule holds as it is."""
+
+
+def rate_of_data_size(images: int) -> float:
+    """`0.02 (log s - log 4e3) / (log 3e5 - log 4e3)` of s images, at least 0.001.
+
+    Found with SGD and batches of 256 images: it rises with the logarithm of the size.
+
+    Source: Lee et al. 2022 (MoReID), eq. 4.
+    """
+    return max(1e-3, 0.02 * log(max(1, images) / 4e3) / log(3e5 / 4e3))
+
+
+def automatic_rate(cfg: CfgNode, images: int) -> float:
+    """What `SOLVER.BASE_LR` auto means: `rate_of_data_size`, in proportion to the images of a step.
+
+    Args:
+        cfg: has the images of a step, `SOLVER.IMS_PER_BATCH`.
+        images: of the training data.
+    """
+    return rate_of_data_size(images) * float(cfg.SOLVER.IMS_PER_BATCH) / _BATCH
