@@ -90,13 +90,13 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _convert(key: str, default: Any, value: Any, source: str) -> Any:
     """`value` as the type of `default`, where nothing is lost by it."""
-    if isinstance(value, str) and not isinstance(default, str):
-        value = _literal(value)
     if key in _AUTOMATIC:
         if value == AUTO:
             return AUTO
         # What it was may have been AUTO.
         default = 1.0
+    if isinstance(value, str) and not isinstance(default, str):
+        value = _literal(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(default, (tuple, list)):

@@ -19,14 +19,14 @@ _PAIRS = 512
 def sum_of_few_distances(queries: Tensor, keys: Tensor, weights: Tensor, metric: Metric = "euclidean") -> Tensor:
     """Sum of weighted distances between queries and keys, with gradients for both but not for the weights.
 
-    On a CPU, time goes with the number of weights that are not 0, and a Euclidean distance is the length of a difference,
-    exact for neighbours, too; there are no gradients of gradients. A GPU would have to tell the host that number; it
-    takes all pairs, by matrix products. The gradient of a Euclidean distance is 0 at zero.
+    On a CPU, time goes with the number of weights that are not 0, and a Euclidean distance is the length of a
+    difference, exact for neighbours, too; there are no gradients of gradients. A GPU would have to tell the host that
+    number; it takes all pairs, by matrix products. The gradient of a Euclidean distance is 0 at zero.
 
     Args:
         queries: of unit length for "cosine".
         keys: of unit length for "cosine", and of the type of the queries.
-        weights: of each pair.
+        weights: of each pair; dense, or sparse on a CPU.
         metric: "euclidean", or "cosine" for the negative inner product.
 
     Shape:
@@ -54,15 +54,18 @@ class _OfFewPairs(torch.autograd.Function):
         )
         total = queries.new_zeros(())
         of_pairs = _euclidean if metric == "euclidean" else _cosine
-        pairs = weights.nonzero()
-        for start in range(0, len(pairs), _PAIRS):
-            query, key = pairs[start : start + _PAIRS].unbind(1)
-            distances, query_slopes, key_slopes = of_pairs(queries[query], keys[key], weights[query, key])
+        few = weights if weights.is_sparse else weights.to_sparse()
+        pairs, of_weights = few.indices(), few.values()
+        for start in range(0, len(of_weights), _PAIRS):
+            chunk = slice(start, start + _PAIRS)
+            query, key = pairs[:, chunk]
+            rows = queries.index_select(0, query), keys.index_select(0, key)
+            distances, query_slopes, key_slopes = of_pairs(*rows, of_weights[chunk])
             total += distances
             if of_queries is not None:
                 of_queries.index_add_(0, query, query_slopes)
             if of_keys is not None:
-                of_keys.index_add_(0, key, key_slopes)
+                of_keys.index_add_(0, key, key_slopes, alpha=-1)
         ctx.save_for_backward(of_queries, of_keys)
         return total
 
@@ -74,14 +77,13 @@ class _OfFewPairs(torch.autograd.Function):
 
 
 def _euclidean(queries: Tensor, keys: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of the distances of rows, and its gradients for both; the first two arguments are used up."""
+    """Sum of the distances of rows, its gradient for the first and minus that for the others; uses up the arguments."""
     differences = queries.sub_(keys)
     lengths = torch.linalg.vector_norm(differences, dim=1)
-    total = (weights * lengths).sum()
     slopes = differences.mul_(torch.where(lengths > 0, weights / lengths, 0)[:, None])
-    return total, slopes, torch.neg(slopes, out=keys)
+    return (weights * lengths).sum(), slopes, slopes
 
 
 def _cosine(queries: Tensor, keys: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     total = -(weights * (queries * keys).sum(1)).sum()
-    return total, keys.mul_(-weights[:, None]), queries.mul_(-weights[:, None])
+    return total, keys.mul_(-weights[:, None]), queries.mul_(weights[:, None])

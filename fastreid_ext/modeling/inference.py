@@ -27,10 +27,10 @@ class ForInference(Protocol):
 def prepare_for_inference(model: M) -> M:
     """A copy that only embeds: quicker, and without what is needed in training only.
 
-    The criterion and other parts that only training needs are left out, batch norms are folded into convolutions, parts with a form for inference
-    (`ForInference`) take it, and on a CPU weights and images are laid out channels last. There, `keep_freed_memory`
-    makes large batches quicker still. Outputs are the model's in evaluation but for rounding; the copy cannot be
-    trained, and its state names are its own.
+    The criterion and other parts that only training needs are left out, batch norms are folded into convolutions,
+    parts with a form for inference (`ForInference`) take it, and on a CPU weights and images are laid out channels
+    last. There, `keep_freed_memory` makes large batches quicker still. Outputs are the model's in evaluation but for
+    rounding; the copy cannot be trained, and its state names are its own.
 
     Args:
         model: left as it is; a whole model or a part, such as a backbone.

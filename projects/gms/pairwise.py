@@ -9,10 +9,9 @@ from torch.nn.functional import softplus
 
 from fastreid_ext.config import CfgNode, configurable
 from fastreid_ext.functional.distances import cosine_distance
-from fastreid_ext.functional.pairs import masked_logsumexp, masked_mean, pair_masks
-from fastreid_ext.functional.precision import widen
-from fastreid_ext.modeling.losses import LOSSES
-from fastreid_ext.modeling.losses.base import PairwiseLoss, check_inputs
+from fastreid_ext.functional.keys import Keys
+from fastreid_ext.functional.pairs import masked_logsumexp, masked_mean
+from fastreid_ext.modeling.losses import LOSSES, KeyedLoss
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.compile import compiled_function
 from fastreid_ext.projects.gms.from_config import configured_loss
@@ -23,7 +22,7 @@ __all__ = ["GMSPairwiseLoss"]
 
 
 @LOSSES.register(source="Gu et al. 2022 (AutoLoss-GMS), eq. 20")
-class GMSPairwiseLoss(PairwiseLoss):
+class GMSPairwiseLoss(KeyedLoss):
     """Circle loss on pairs with any t and n: log(1 + sum exp(s n(S_n)) sum exp(-s t(S_p))).
 
     Anchors without a positive or without a negative do not count. Without arguments it is the loss of section K.
@@ -60,20 +59,18 @@ class GMSPairwiseLoss(PairwiseLoss):
         candidate = configured_loss(cfg.MODEL.LOSSES.GMS, "MODEL.LOSSES.GMS")
         return {"target": candidate.target, "nontarget": candidate.nontarget, "log2_scale": candidate.log2_scale}
 
-    def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
-        """Mean over anchors; 0 when no anchor has both a positive and a negative.
+    def compare(self, queries: Tensor, keys: Keys) -> Tensor:
+        """Mean over queries, the anchors; 0 when none has both a positive and a negative.
 
         Shape:
-            embeddings: (B, D). pids: (B,).
+            queries: (Q, D).
             Result: scalar.
         """
-        check_inputs(embeddings, pids)
-        cosines = widen(1 - cosine_distance(embeddings, embeddings))
-        positive, negative = pair_masks(pids)
+        cosines = 1 - cosine_distance(queries, keys.features)
         scale = self.candidate.scale
-        of_positives = masked_logsumexp(-scale * self.target(cosines), positive)
-        of_negatives = masked_logsumexp(scale * self.nontarget(cosines), negative)
-        return masked_mean(softplus(of_positives + of_negatives), positive.any(1) & negative.any(1))
+        of_positives = masked_logsumexp(-scale * self.target(cosines), keys.positive)
+        of_negatives = masked_logsumexp(scale * self.nontarget(cosines), keys.negative)
+        return masked_mean(softplus(of_positives + of_negatives), keys.positive.any(1) & keys.negative.any(1))
 
     def extra_repr(self) -> str:
         """The formulas, for printing the model."""

@@ -89,7 +89,8 @@ class HardDistanceElasticLoss(KeyedLoss):
 def elastic_weights(distances: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """What each distance counts in the loss: 1 for a positive, -1 for one of the |P| smallest, the sum for both.
 
-    Where distances tie for the last places among the smallest, positives come first, and equals share.
+    Where distances tie for the last places among the smallest, positives come first, and equals share. The result is
+    sparse on a CPU, and dense on a GPU, which would have to tell the host how many are not 0.
 
     Shape:
         distances: (Q, M), or any other numbers of the same order. positive, negative: (Q, M), boolean.
@@ -105,5 +106,22 @@ def elastic_weights(distances: Tensor, positive: Tensor, negative: Tensor) -> Te
     dtype = distances.dtype
     of_positives = left.minimum(tied_positives).to(dtype) / tied_positives.clamp_min(1)
     of_negatives = (left - tied_positives).clamp_min(0).to(dtype) / tied_negatives.clamp_min(1)
+    if distances.is_cuda:
+        return _counts(positive, within, tied, of_positives, of_negatives)
+    pairs = ((positive != within) | tied).nonzero()
+    rows, columns = pairs.unbind(1)
+    counts = _counts(
+        positive[rows, columns],
+        within[rows, columns],
+        tied[rows, columns],
+        of_positives.squeeze(1)[rows],
+        of_negatives.squeeze(1)[rows],
+    )
+    return torch.sparse_coo_tensor(pairs.T, counts, distances.shape, check_invariants=False, is_coalesced=True)
+
+
+def _counts(positive: Tensor, within: Tensor, tied: Tensor, of_positives: Tensor, of_negatives: Tensor) -> Tensor:
+    """Of pairs: 1 for a positive less its share in the places among the smallest."""
+    dtype = of_positives.dtype
     share = torch.where(positive, of_positives, of_negatives)
     return positive.to(dtype) - torch.where(tied, share, within.to(dtype))

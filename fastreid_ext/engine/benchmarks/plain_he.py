@@ -29,7 +29,7 @@ def scan_loss(queries: Tensor, keys: Keys, metric: Metric = "euclidean") -> Tens
     """
     distances = pairwise_distance(queries, keys.features, metric)
     losses = [
-        # Indices would take ten times as long.
+        # Boolean indices would take longer.
         _scan(row.masked_select(positive), row.masked_select(negative))
         for row, positive, negative in zip(distances, keys.positive, keys.negative, strict=True)
     ]

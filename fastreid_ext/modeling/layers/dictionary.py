@@ -59,8 +59,8 @@ class NegativeDictionary(nn.Module):
         """Takes in a batch, and gives what its images are to be compared with: all that is remembered now.
 
         Negatives are the images of other identities. Positives are those of the same identity in this batch, but for
-        the image itself. The rows of the masks are the images of all processes, rank by rank; the keys have no gradient,
-        and the next call changes them.
+        the image itself. The rows of the masks are the images of all processes, rank by rank. The keys have no
+        gradient, and the next call changes them.
 
         Shape:
             features: (B, dim). pids: (B,), B equal on all ranks.

@@ -39,7 +39,7 @@ class MoCo(Baseline):
         channels_last: lays weights and images out channels last.
     """
 
-    training_only: ClassVar[tuple[str, ...]] = (*Baseline.training_only, "memory")
+    training_only: ClassVar[tuple[str, ...]] = (*Baseline.training_only, "memory", "memory_loss")
     equal_on_all_ranks: ClassVar[tuple[str, ...]] = ("memory",)
 
     memory: NegativeDictionary
