@@ -8,6 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode as _YacsNode
 
+from fastreid_ext import projects
 from fastreid_ext.registry import close_matches
 
 __all__ = ["AUTO", "CfgNode", "ConfigError"]
@@ -77,7 +78,10 @@ class CfgNode(_YacsNode):  # type: ignore[misc]  # yacs has no types
         last = key.rpartition(".")[2]
         matches += [leaf for leaf in known if leaf.rpartition(".")[2] == last and leaf not in matches][:3]
         hint = f" Did you mean {' or '.join(matches)}?" if matches else ""
-        return f"unknown config key {key} in {source}.{hint} If it is a project's key, name the project in PROJECTS."
+        return (
+            f"unknown config key {key} in {source}.{hint} If it is a project's key, name the project in PROJECTS: "
+            f"{', '.join(projects.available())}."
+        )
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

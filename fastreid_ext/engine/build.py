@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.engine.hooks.model_step import ModelStep
 from fastreid_ext.engine.train_loop import AMPTrainer, SimpleTrainer
 from fastreid_ext.modeling import META_ARCHS
 from fastreid_ext.modeling.meta_arch import ReIDModel
@@ -55,7 +56,7 @@ def wrap_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 def _not_to_send(model: nn.Module, wrapped: nn.Module) -> list[str]:
     """Names in `wrapped` of the buffers that are equal on all ranks, and some large."""
-    parts = model.equal_on_all_ranks if isinstance(model, ReIDModel) else ()
+    parts = model.memories if isinstance(model, ReIDModel) else ()
     equal = {id(buffer) for part in parts for buffer in model.get_submodule(part).buffers()}
     return [name for name, buffer in wrapped.named_buffers() if id(buffer) in equal]
 
@@ -70,7 +71,7 @@ def build_loop(
     plain: type[SimpleTrainer] = SimpleTrainer,
     mixed: type[AMPTrainer] = AMPTrainer,
 ) -> SimpleTrainer:
-    """The loop in the precision that `SOLVER.AMP` and the device ask for.
+    """The loop in the precision that `SOLVER.AMP` and the device ask for; the model's `after_step` is called in it.
 
     Args:
         cfg: the config.
@@ -93,8 +94,21 @@ def build_loop(
     device_type = next(model.parameters()).device.type
     dtype = _amp_dtype(cfg, device_type)
     if dtype is None:
-        return plain(model, loader, optimizer, **options)
-    return mixed(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
+        loop = plain(model, loader, optimizer, **options)
+    else:
+        loop = mixed(model, loader, optimizer, **options, dtype=dtype, device_type=device_type)
+    bare = _unwrapped(model)
+    if isinstance(bare, ReIDModel):
+        loop.register_hooks([ModelStep(bare)])
+    return loop
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without what `wrap_model` may have put around it."""
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
+    bare: nn.Module = getattr(model, "_orig_mod", model)
+    return bare
 
 
 def _amp_dtype(cfg: CfgNode, device_type: str) -> torch.dtype | None:

@@ -129,7 +129,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_weights(
-    model: nn.Module, state: Mapping[str, Any], *, source: str = "the checkpoint", for_inference: bool = False
+    model: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    source: str = "the checkpoint",
+    for_inference: bool = False,
+    memories: bool = True,
 ) -> KeyReport:
     """Copies weights by name from `{"model": weights}` or the weights themselves; FastReID's and DDP's files included.
 
@@ -138,6 +143,7 @@ def load_weights(
         state: a checkpoint.
         source: its name, for errors.
         for_inference: everything but classifiers must fit, since figures of half a model mean nothing.
+        memories: also what a model remembers of images; not for another training than the one that was saved.
 
     Raises:
         CheckpointError: no weight of the backbone fits, or for inference some weight does not.
@@ -149,6 +155,9 @@ def load_weights(
         if not isinstance(value, (str, dict, list))
     }
     own = model.state_dict()
+    if not memories and isinstance(model, ReIDModel):
+        forgotten = tuple(f"{part}." for part in model.memories)
+        own, weights = (_without(forgotten, names) for names in (own, weights))
     report = KeyReport()
     fitting: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -161,8 +170,14 @@ def load_weights(
     report.loaded = len(fitting)
     report.missing = [name for name in own if name not in weights]
     _refuse_misfit(report, fitting, model, source, for_inference=for_inference)
-    model.load_state_dict(fitting, strict=False)
+    # The model may have made up for some itself.
+    missing = set(model.load_state_dict(fitting, strict=False).missing_keys)
+    report.missing = [name for name in report.missing if name in missing]
     return report
+
+
+def _without(prefixes: tuple[str, ...], weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in weights.items() if not name.startswith(prefixes)}
 
 
 def _refuse_misfit(

@@ -22,8 +22,7 @@ from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
 from fastreid_ext.modeling import build_model
-from fastreid_ext.modeling.meta_arch import ReIDModel
-from fastreid_ext.solver import automatic_rate, build_lr_scheduler, build_optimizer
+from fastreid_ext.solver import build_lr_scheduler, build_optimizer, with_automatic_rate
 from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.files import atomic_write, write_json
 from fastreid_ext.utils.logger import get_logger
@@ -111,8 +110,6 @@ class DefaultTrainer:
             self.checkpointer, self.state_dict, solver.CHECKPOINT_PERIOD, main_process=writes
         )
         built: list[Hook] = [hooks.IterationTimer(solver.IMS_PER_BATCH), hooks.LRScheduler(self.scheduler)]
-        if isinstance(self.model, ReIDModel):
-            built.append(hooks.ModelStep(self.model))
         if cfg.MODEL.FREEZE_LAYERS and solver.FREEZE_ITERS > 0:
             built.append(hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, solver.FREEZE_ITERS))
         if self.average is not None:
@@ -164,7 +161,8 @@ class DefaultTrainer:
             self.checkpointer.start_anew()
         if self.cfg.MODEL.WEIGHTS:
             path = self.cfg.MODEL.WEIGHTS
-            self.log.info(f"{path}: {load_weights(self.model, read_checkpoint(path), source=path)}")
+            report = load_weights(self.model, read_checkpoint(path), source=path, memories=False)
+            self.log.info(f"{path}: {report}")
 
     def train(self) -> Results:
         """Trains to the end and returns the final results, which are also in `results.json`.
@@ -251,17 +249,14 @@ class DefaultTrainer:
 
     def _completed(self, cfg: CfgNode) -> CfgNode:
         """The config with what follows from the data."""
-        cfg = _with_classes(cfg, self.data.num_classes)
+        images = len(self.data.samples)
+        completed = with_automatic_rate(_with_classes(cfg, self.data.num_classes), images)
         if cfg.SOLVER.BASE_LR == AUTO:
-            images = len(self.data.samples)
-            cfg.defrost()
-            cfg.SOLVER.BASE_LR = automatic_rate(cfg, images)
-            cfg.freeze()
             self.log.info(
-                f"SOLVER.BASE_LR auto is {cfg.SOLVER.BASE_LR:.4g} for {images:,} training images and "
-                f"{cfg.SOLVER.IMS_PER_BATCH} of them a step"
+                f"SOLVER.BASE_LR auto is {completed.SOLVER.BASE_LR:.4g} for {images:,} training images and "
+                f"{cfg.SOLVER.IMS_PER_BATCH} of them a step; the rule was found with SGD"
             )
-        return cfg
+        return completed
 
     def _weights(self) -> dict[str, Any]:
         return {

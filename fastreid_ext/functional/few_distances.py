@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fastreid_ext.functional.distance_order import common_part
 from fastreid_ext.functional.distances import Metric, euclidean_distance
 
 __all__ = ["sum_of_few_distances"]
@@ -41,7 +42,12 @@ def sum_of_few_distances(queries: Tensor, keys: Tensor, weights: Tensor, metric:
 
 def _of_all_pairs(queries: Tensor, keys: Tensor, weights: Tensor, metric: Metric) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
-        distances = euclidean_distance(queries, keys) if metric == "euclidean" else -(queries @ keys.T)
+        if metric == "cosine":
+            distances = -(queries @ keys.T)
+        else:
+            # Which would leave few digits for what the rows differ in.
+            centre = common_part(queries)
+            distances = euclidean_distance(queries - centre, keys - centre)
     return torch.where(weights != 0, weights * distances, 0).sum()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log
 
-from fastreid_ext.config import CfgNode
+from fastreid_ext.config import AUTO, CfgNode
 
-__all__ = ["automatic_rate", "rate_of_data_size"]
+__all__ = ["automatic_rate", "rate_of_data_size", "with_automatic_rate"]
 
 _BATCH = 256
 """Images of a step for which the rule holds as it is."""
@@ -30,3 +30,18 @@ def automatic_rate(cfg: CfgNode, images: int) -> float:
         images: of the training data.
     """
     return rate_of_data_size(images) * float(cfg.SOLVER.IMS_PER_BATCH) / _BATCH
+
+
+def with_automatic_rate(cfg: CfgNode, images: int) -> CfgNode:
+    """A frozen copy of a config whose `SOLVER.BASE_LR` is a number.
+
+    Args:
+        cfg: a config, whose rate may be auto.
+        images: of the training data.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    if cfg.SOLVER.BASE_LR == AUTO:
+        cfg.SOLVER.BASE_LR = automatic_rate(cfg, images)
+    cfg.freeze()
+    return cfg

@@ -8,6 +8,7 @@ from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.modeling.losses import Criterion, KeyedLoss
 from fastreid_ext.projects.moreid.momentum_encoder import SCHEDULES
 from fastreid_ext.registry import close_matches
+from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["check_config", "check_losses"]
 
@@ -23,7 +24,7 @@ def check_config(cfg: CfgNode) -> None:
     if batch > node.DICTIONARY_SIZE:
         raise ConfigError(
             f"MODEL.MOREID.DICTIONARY_SIZE {node.DICTIONARY_SIZE} is smaller than a batch of {batch} images "
-            f"(SOLVER.IMS_PER_BATCH / SOLVER.ACCUMULATION_STEPS): make it at least that; the paper has 32 batches"
+            f"(SOLVER.IMS_PER_BATCH / SOLVER.ACCUMULATION_STEPS): make it at least that; the paper's holds 32 batches"
         )
     if not 0 <= node.MOMENTUM <= 1:
         raise ConfigError(f"MODEL.MOREID.MOMENTUM is {node.MOMENTUM}; it must be between 0 and 1")
@@ -33,11 +34,14 @@ def check_config(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.MOREID.MOMENTUM_SCHEDULE is {node.MOMENTUM_SCHEDULE!r}; choose one of {', '.join(SCHEDULES)}.{hint}"
         )
-    if (
-        cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler"
-        and cfg.DATALOADER.NUM_INSTANCE < 2
-        and not node.PAST_POSITIVES
-    ):
+    if node.PAST_POSITIVES:
+        return
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        get_logger(__name__).warning(
+            "DATALOADER.SAMPLER_TRAIN TrainingSampler draws images whoever is on them: most will have no positive in "
+            "their batch, and a small loss says little. Take NaiveIdentitySampler, or MODEL.MOREID.PAST_POSITIVES True"
+        )
+    elif cfg.DATALOADER.NUM_INSTANCE < 2:
         raise ConfigError(
             "DATALOADER.NUM_INSTANCE is 1: no image of a batch has a positive, which MoReID takes from the batch. "
             "Make it at least 2 (the paper has 16), or set MODEL.MOREID.PAST_POSITIVES True"

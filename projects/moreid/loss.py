@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.config import CfgNode, ConfigError, configurable
+from fastreid_ext.functional.distance_order import in_order_of_distance
 from fastreid_ext.functional.distances import Metric, check_metric, normalize
 from fastreid_ext.functional.few_distances import sum_of_few_distances
 from fastreid_ext.functional.keys import Keys
@@ -59,6 +60,8 @@ class HardDistanceElasticLoss(KeyedLoss):
             raise ConfigError(f"MODEL.LOSSES.HE.METRIC: {error}") from error
         return {"metric": metric}
 
+    # On a CPU, how much is computed depends on the values.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
     def compare(self, queries: Tensor, keys: Keys) -> Tensor:
         """Mean over all queries, of which those without a positive have loss 0.
 
@@ -68,18 +71,12 @@ class HardDistanceElasticLoss(KeyedLoss):
         """
         dtype = torch.promote_types(widen(queries).dtype, widen(keys.features).dtype)
         queries, features = queries.to(dtype), keys.features.to(dtype)
+        if not keys.positive.numel():
+            return queries[:0].sum() + features[:0].sum()
         if self.metric == "cosine":
             queries, features = normalize(queries), normalize(features)
-        weights = elastic_weights(self._in_order(queries, features), keys.positive, keys.negative)
-        return sum_of_few_distances(queries, features, weights, self.metric) / max(1, len(queries))
-
-    @torch.no_grad()
-    def _in_order(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Numbers (Q, M) that order each query's keys as the distances do: squares less that of the query's length."""
-        with torch.autocast(queries.device.type, enabled=False):
-            if self.metric == "cosine":
-                return -(queries @ keys.T)
-            return torch.addmm(torch.linalg.vector_norm(keys, dim=1).square(), queries, keys.T, alpha=-2)
+        weights = elastic_weights(in_order_of_distance(queries, features, self.metric), keys.positive, keys.negative)
+        return sum_of_few_distances(queries, features, weights, self.metric) / len(queries)
 
     def extra_repr(self) -> str:
         """The arguments, for printing the model."""

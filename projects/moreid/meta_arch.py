@@ -44,7 +44,7 @@ class MoReID(Baseline):
     """
 
     training_only: ClassVar[tuple[str, ...]] = (*Baseline.training_only, "momentum_encoder", "dictionary")
-    equal_on_all_ranks: ClassVar[tuple[str, ...]] = ("dictionary",)
+    memories: ClassVar[tuple[str, ...]] = ("dictionary",)
 
     momentum_encoder: MomentumEncoder
     dictionary: NegativeDictionary
@@ -137,6 +137,7 @@ class MoReID(Baseline):
 def _start_from_main_encoder(model: nn.Module, incompatible_keys: Any) -> None:
     """Weights that were trained without a momentum encoder are where it starts."""
     assert isinstance(model, MoReID)
-    weights = {f"momentum_encoder.{name}" for name, _ in model.momentum_encoder.named_parameters()}
-    if weights <= set(incompatible_keys.missing_keys):
+    prefix, missing = "momentum_encoder.", incompatible_keys.missing_keys
+    if {f"{prefix}{name}" for name, _ in model.momentum_encoder.named_parameters()} <= set(missing):
         model.momentum_encoder.follow(model.backbone, model.heads, momentum=0.0)
+        missing[:] = [name for name in missing if not name.startswith(prefix)]

@@ -112,8 +112,8 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_fea
         log.info(
             f"{dataset.spec}: " + ", ".join(f"{s} {n} images of {i} identities" for s, i, n, _ in dataset.summary())
         )
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    log.info(f"{cfg.MODEL.META_ARCHITECTURE}: {parameters / 1e6:.3f} M parameters, classifiers included")
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    log.info(f"{cfg.MODEL.META_ARCHITECTURE}: {parameters / 1e6:.3f} M parameters to train, classifiers included")
     trainer.resume_or_load(resume)
     results = trainer.train()
     unreadable = trainer.unreadable_images()

@@ -37,7 +37,7 @@ class PreciseBN(Hook):
 
 @torch.no_grad()
 def update_bn_statistics(model: nn.Module, batches: Iterable[dict[str, Any]], num_iterations: int) -> None:
-    """Sets every training batch norm's running mean and variance to their averages over the batches.
+    """Sets every training batch norm's running mean and variance to their averages over the batches that it saw.
 
     Args:
         model: called with each batch in training mode; weights stay as they are.
@@ -47,6 +47,7 @@ def update_bn_statistics(model: nn.Module, batches: Iterable[dict[str, Any]], nu
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
     norms = [norm for norm in norms if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]
+    before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         # None accumulates the plain average.
@@ -55,5 +56,8 @@ def update_bn_statistics(model: nn.Module, batches: Iterable[dict[str, Any]], nu
         for _, batch in zip(range(num_iterations), batches, strict=False):
             model(batch)
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
+            # Such as those of an encoder that the model did not call.
+            if norm.num_batches_tracked == 0:
+                norm.load_state_dict(buffers, strict=False)

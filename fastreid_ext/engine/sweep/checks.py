@@ -33,8 +33,10 @@ def check_settings(settings: Sequence[Setting]) -> None:
             build_train_data(cfg)
             for spec in cfg.DATASETS.TESTS:
                 build_dataset(spec, cfg.DATASETS.ROOT)
-        if repr(cfg.MODEL) not in models_seen:
-            models_seen.add(repr(cfg.MODEL))
+        # A model may be refused for its batches.
+        model = repr((cfg.MODEL, cfg.DATALOADER, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS))
+        if model not in models_seen:
+            models_seen.add(model)
             model_cfg = cfg.clone()
             model_cfg.defrost()
             model_cfg.MODEL.DEVICE, model_cfg.MODEL.BACKBONE.PRETRAIN = "cpu", False

@@ -25,11 +25,12 @@ class ReIDModel(nn.Module):
 
     Attributes:
         training_only: parts that are not needed to embed images.
-        equal_on_all_ranks: parts whose buffers distributed training need not send around: they are the same everywhere.
+        memories: parts that remember images of a training. Another training does not take them over, and distributed
+            training need not send them around: they are the same on all ranks.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ("criterion",)
-    equal_on_all_ranks: ClassVar[tuple[str, ...]] = ()
+    memories: ClassVar[tuple[str, ...]] = ()
 
     pixel_mean: Tensor
     pixel_std: Tensor

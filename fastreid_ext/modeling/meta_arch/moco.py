@@ -40,7 +40,7 @@ class MoCo(Baseline):
     """
 
     training_only: ClassVar[tuple[str, ...]] = (*Baseline.training_only, "memory", "memory_loss")
-    equal_on_all_ranks: ClassVar[tuple[str, ...]] = ("memory",)
+    memories: ClassVar[tuple[str, ...]] = ("memory",)
 
     memory: NegativeDictionary
 

@@ -24,7 +24,7 @@ from fastreid_ext.modeling.meta_arch import choose_device
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.search.split import proxy_split
 from fastreid_ext.search.protocols import Job
-from fastreid_ext.solver import build_lr_scheduler, build_optimizer
+from fastreid_ext.solver import build_lr_scheduler, build_optimizer, with_automatic_rate
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.rng import seed_everything
 
@@ -112,8 +112,7 @@ class ProxyTask:
         cfg = with_loss(self.cfg, candidate)
         cfg.MODEL.HEADS.NUM_CLASSES = self.data.num_classes
         cfg.SEED = seed
-        cfg.freeze()
-        return cfg
+        return with_automatic_rate(cfg, len(self.data.samples))
 
     def _check_batches(self, cfg: CfgNode) -> None:
         needed = cfg.SOLVER.IMS_PER_BATCH // cfg.DATALOADER.NUM_INSTANCE

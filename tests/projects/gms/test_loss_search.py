@@ -16,15 +16,17 @@ import pytest
 import torch
 import yaml
 
-from fastreid_ext.config import ConfigError, load_config
+from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.build import build_train_data
 from fastreid_ext.engine.cli.search_loss import main
 from fastreid_ext.engine.searches import SearchResources
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.modeling import build_model
+from fastreid_ext.modeling.meta_arch import ReIDModel
 from fastreid_ext.projects.gms import AutoLossGMS
 from fastreid_ext.projects.gms.candidate import Candidate
 from fastreid_ext.projects.gms.presets import HAND_CRAFTED, PRESETS
+from fastreid_ext.projects.gms.search import proxy
 from fastreid_ext.projects.gms.search.chooser import ConfiguredChooser
 from fastreid_ext.projects.gms.search.grid import baseline_grid
 from fastreid_ext.projects.gms.search.proxy import ProxyTask, TimeLimitError
@@ -183,6 +185,24 @@ def test_a_trial_trains_with_its_loss(options: list[Any], monkeypatch: pytest.Mo
     ProxyTask(load_config("", options))(Job(3, PRESETS["circle"].to_json(), 3))
     (model,) = built
     assert model.heads.cls_layer.candidate == PRESETS["circle"] and len(model.heads.weight) == 4
+
+
+def test_a_trial_takes_its_rate_from_the_data_and_moves_what_follows_the_weights(
+    options: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    followed: list[float] = []
+    build = proxy.build_optimizer
+
+    def remembered(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+        rates.append(cfg.SOLVER.BASE_LR)
+        return build(cfg, model)
+
+    monkeypatch.setattr(proxy, "build_optimizer", remembered)
+    monkeypatch.setattr(ReIDModel, "after_step", lambda model, progress: followed.append(progress))
+    ProxyTask(load_config("", [*options, "SOLVER.BASE_LR", "auto"]))(Job(1, PRESETS["circle"].to_json(), 1))
+    assert rates == [pytest.approx(0.001 * load_config("", options).SOLVER.IMS_PER_BATCH / 256)]
+    assert followed and followed[-1] == 1.0
 
 
 def test_split_divides_identities(options: list[Any]) -> None:

@@ -90,9 +90,16 @@ def test_the_momentum_encoder_follows_weights_slowly_and_buffers_at_once() -> No
     assert not any(parameter.requires_grad for parameter in model.momentum_encoder.parameters())
 
 
-@pytest.mark.parametrize(("schedule", "progress", "momentum"), [
-    ("constant", 0.5, 0.75), ("cosine", 0.0, 0.75), ("cosine", 0.5, 0.875), ("cosine", 1.0, 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schedule", "progress", "momentum"),
+    [
+        ("constant", 0.5, 0.75),
+        ("cosine", 0.0, 0.75),
+        ("cosine", 0.25, 0.786612),
+        ("cosine", 0.5, 0.875),
+        ("cosine", 1.0, 1.0),
+    ],
+)
 def test_the_schedule_sets_the_momentum(schedule: str, progress: float, momentum: float) -> None:
     model = build(MODEL__MOREID__MOMENTUM_SCHEDULE=schedule)
     before = momentum_state(model)["heads.bottleneck.0.weight"]
@@ -153,11 +160,29 @@ def test_training_may_start_from_a_baseline() -> None:
     load_weights(model, baseline.state_dict())
     torch.testing.assert_close(momentum_state(model), main_state(model), rtol=0, atol=0)
     torch.testing.assert_close(model.heads.weight, baseline.heads.weight, rtol=0, atol=0)
+    assert not any("momentum" in name for name in load_weights(build(), baseline.state_dict()).missing)
     # Evaluating needs no more than that, but it needs that.
     load_weights(build(), baseline.state_dict(), for_inference=True)
     half = {name: value for name, value in baseline.state_dict().items() if "bottleneck" not in name}
     with pytest.raises(CheckpointError, match=r"heads\.bottleneck"):
         load_weights(build(), half, for_inference=True)
+
+
+def test_another_training_does_not_take_the_dictionary_over() -> None:
+    model, other = build(), build()
+    step(model)
+    report = load_weights(other, model.state_dict(), memories=False)
+    assert report.fits and other.dictionary.filled == 0 and not other.dictionary.features.any()
+    torch.testing.assert_close(momentum_state(other), momentum_state(model), rtol=0, atol=0)
+    assert load_weights(build(), model.state_dict()).fits and model.dictionary.filled == 8
+
+
+def test_compiled_it_gives_the_same_losses() -> None:
+    model = build()
+    compiled = torch.compile(copy.deepcopy(model), backend="eager")
+    for number in range(2):
+        expected = model(batch(number))
+        torch.testing.assert_close(compiled(batch(number)), expected)
 
 
 def test_a_checkpoint_brings_its_own_momentum_encoder() -> None:
@@ -254,3 +279,10 @@ def test_past_positives_make_up_for_a_batch_without() -> None:
     pids = torch.arange(8)
     assert model({**batch(0), "targets": pids})["loss_he"] == 0
     assert model({**batch(1), "targets": pids})["loss_he"] > 0
+
+
+def test_images_drawn_whoever_is_on_them_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    build(DATALOADER__SAMPLER_TRAIN="TrainingSampler", MODEL__MOREID__PAST_POSITIVES=True)
+    assert "TrainingSampler" not in caplog.text
+    build(DATALOADER__SAMPLER_TRAIN="TrainingSampler")
+    assert "Take NaiveIdentitySampler" in caplog.text

@@ -147,7 +147,8 @@ def load_full(name: str) -> CfgNode:
 
 def test_no_config_is_left_out() -> None:
     found = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("[a-z]*.yml")}
-    assert found == {"quickstart", *DATA, *ROWS}
+    synth = {f"synth/{name}" for name in ("baseline", "he", "moreid", "both")}
+    assert found == {"quickstart", *synth, *DATA, *ROWS}
 
 
 @pytest.mark.parametrize("name", DATA)

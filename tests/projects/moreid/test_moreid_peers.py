@@ -38,7 +38,7 @@ MAKE: dict[str, Callable[[], KeyedLoss]] = {
     "info_nce in, mined": lambda: InfoNCELoss(temperature=0.5, form="in", num_negatives=2),
     "info_nce out, mined": lambda: InfoNCELoss(temperature=0.5, form="out", num_negatives=2),
 }
-NAMES = {ClassTripletLoss, WeightedTripletLoss, NPairLoss, RankedListLoss, InfoNCELoss}
+NAMES = (ClassTripletLoss, WeightedTripletLoss, NPairLoss, RankedListLoss, InfoNCELoss)
 PIDS = torch.tensor([5, -1, 5, 7, 7, 7, 9, -1, 100])
 every_loss = pytest.mark.parametrize("name", MAKE)
 
