@@ -123,7 +123,7 @@ def _config(name: str, loss: str, options: Options, keys: int) -> CfgNode:
                 "MOREID": {"DICTIONARY_SIZE": keys},
             },
             "INPUT": {"SIZE_TRAIN": options.size},
-            "DATALOADER": {"NUM_INSTANCE": IMAGES},
+            "DATALOADER": {"SAMPLER_TRAIN": "NaiveIdentitySampler", "NUM_INSTANCE": IMAGES},
             "SOLVER": {"OPT": "SGD", "IMS_PER_BATCH": options.batch_size},
         }
     )
