@@ -45,7 +45,7 @@ def test_auto_and_numbers_take_turns(tmp_path) -> None:  # type: ignore[no-untyp
 def test_what_is_neither_number_nor_auto_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match=r"SOLVER.BASE_LR .* takes a float such as 1.0 or auto"):
         load_config("", ["SOLVER.BASE_LR", value])
-    with pytest.raises(ConfigError, match="SOLVER.GAMMA"):
+    with pytest.raises(ConfigError, match=r"SOLVER\.GAMMA"):
         load_config("", ["SOLVER.GAMMA", "auto"])
 
 
