@@ -183,7 +183,8 @@ def _without(prefixes: tuple[str, ...], weights: Mapping[str, Any]) -> dict[str,
 def _refuse_misfit(
     report: KeyReport, fitting: Mapping[str, Tensor], model: nn.Module, source: str, *, for_inference: bool
 ) -> None:
-    if not any(name.startswith("backbone.") for name in fitting) and hasattr(model, "backbone"):
+    fits, has = (any(name.startswith("backbone.") for name in names) for names in (fitting, model.state_dict()))
+    if has and not fits:
         raise CheckpointError(f"{source} is of another model: no weight of the backbone fits. {report}")
     training_only = model.training_only if isinstance(model, ReIDModel) else ReIDModel.training_only
     dropped = tuple(f"{part}." for part in training_only)

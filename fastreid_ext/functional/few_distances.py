@@ -45,7 +45,7 @@ def _of_all_pairs(queries: Tensor, keys: Tensor, weights: Tensor, metric: Metric
         if metric == "cosine":
             distances = -(queries @ keys.T)
         else:
-            # Which would leave few digits for what the rows differ in.
+            # What rows have in common would leave few digits for what they differ in.
             centre = common_part(queries)
             distances = euclidean_distance(queries - centre, keys - centre)
     return torch.where(weights != 0, weights * distances, 0).sum()
