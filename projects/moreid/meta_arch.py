@@ -112,10 +112,11 @@ class MoReID(Baseline):
         self.momentum_encoder.take_modes(self.backbone, self.heads)
         encoded = self.momentum_encoder(images, pids)
         keys = self.dictionary(torch.cat([features.float() for features in encoded.values()], dim=1), pids)
-        parts = keys.features.split([features.shape[1] for features in encoded.values()], dim=1)
-        of_branches = {
-            name: Keys(part, keys.pids, keys.positive, keys.negative) for name, part in zip(encoded, parts, strict=True)
-        }
+        of_branches, start = {}, 0
+        for name, features in encoded.items():
+            part = keys.features[:, start : start + features.shape[1]]
+            of_branches[name] = Keys(part, keys.pids, keys.positive, keys.negative)
+            start += features.shape[1]
         if "branches" not in outputs:
             return {**outputs, "keys": of_branches[""]}
         branches = {

@@ -32,7 +32,7 @@ class Criterion(nn.Module):
         if twice:
             raise ConfigError(f"MODEL.LOSSES.NAME has more than one loss named loss_{twice[0]}: keep one of them")
         self.losses = nn.ModuleDict(dict(zip(keys, losses, strict=True)))
-        self.scales = [1.0] * len(keys) if scales is None else list(scales)
+        self.scales = dict(zip(keys, [1.0] * len(keys) if scales is None else scales, strict=True))
 
     def forward(self, outputs: Mapping[str, Any], pids: Tensor) -> dict[str, Tensor]:
         """Weighted losses by name, `loss_<key>`; their sum is to be minimised.
@@ -67,7 +67,7 @@ class Criterion(nn.Module):
 
     def _scales(self, outputs: Mapping[str, Any], branches: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         """Weight of each loss on each of the branches that have it."""
-        scales = dict(zip(self.losses, self.scales, strict=True))
+        scales = dict(self.scales)
         for key, loss in self._losses(on_maps=False):
             if not loss.takes and len({frozenset(of_branch) for of_branch in branches.values()}) > 1:
                 raise ConfigError(

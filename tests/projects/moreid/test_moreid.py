@@ -178,7 +178,7 @@ def test_another_training_does_not_take_the_dictionary_over() -> None:
 
 
 def test_compiled_it_gives_the_same_losses() -> None:
-    model = build()
+    model = plain()
     compiled = torch.compile(copy.deepcopy(model), backend="eager")
     for number in range(2):
         expected = model(batch(number))
@@ -231,15 +231,18 @@ def test_each_branch_of_a_head_has_its_keys() -> None:
         torch.testing.assert_close(model.dictionary.features[:8, part], features[branch], rtol=1e-4, atol=1e-4)
 
 
-def test_plain_modules_without_a_config() -> None:
-    backbone = nn.Conv2d(3, 5, 3)
-    model = MoReID(
-        backbone=backbone,
+def plain() -> MoReID:
+    return MoReID(
+        backbone=nn.Conv2d(3, 5, 3),
         heads=EmbeddingHead(feature_dim=5, num_classes=2),
-        dictionary=NegativeDictionary(16, 5),
-        criterion=Criterion(losses=[CrossEntropyLoss(), TripletLoss()]),
+        dictionary=NegativeDictionary(20, 5),
+        criterion=Criterion(losses=[CrossEntropyLoss(), TripletLoss(), HardDistanceElasticLoss()]),
     )
-    assert set(step(model)) == {"loss_cls", "loss_triplet"}
+
+
+def test_plain_modules_without_a_config() -> None:
+    model = plain()
+    assert set(step(model)) == {"loss_cls", "loss_triplet", "loss_he"}
     assert isinstance(model, Baseline) and math.isclose(model.momentum, 0.997)
     with pytest.raises(ValueError, match=r"width 5, not \(8, 4\)"):
         model.dictionary(torch.zeros(8, 4), PIDS)
