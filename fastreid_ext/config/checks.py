@@ -16,7 +16,15 @@ def check(cfg: CfgNode) -> None:
     Raises:
         ConfigError: lists every fault that was found.
     """
-    faults = [*_values(cfg), *_datasets(cfg), *_evaluation(cfg), *_batches(cfg), *_schedule(cfg), *_unavailable(cfg)]
+    faults = [
+        *_values(cfg),
+        *_datasets(cfg),
+        *_evaluation(cfg),
+        *_strategies(cfg),
+        *_batches(cfg),
+        *_schedule(cfg),
+        *_unavailable(cfg),
+    ]
     if faults:
         raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
 
@@ -100,6 +108,21 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
         yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
 
 
+def _strategies(cfg: CfgNode) -> Iterator[str]:
+    test = cfg.TEST
+    if not 0 <= test.MIXED_POOL.ALPHA <= 1:
+        yield f"TEST.MIXED_POOL.ALPHA is {test.MIXED_POOL.ALPHA}; it must be between 0 and 1"
+    if not 0 <= test.BETA_NORM.BETA < math.inf:
+        yield f"TEST.BETA_NORM.BETA is {test.BETA_NORM.BETA}; it must be a number not below 0"
+    if not 0 <= test.LEAKY_RELU.SLOPE < math.inf:
+        yield f"TEST.LEAKY_RELU.SLOPE is {test.LEAKY_RELU.SLOPE}; it must be a number not below 0"
+    if test.BETA_NORM.ENABLED and test.METRIC != "euclidean":
+        yield (
+            "TEST.BETA_NORM changes the length of features, which TEST.METRIC cosine does not see: "
+            "set TEST.METRIC euclidean"
+        )
+
+
 def _batches(cfg: CfgNode) -> Iterator[str]:
     batch, passes = cfg.SOLVER.IMS_PER_BATCH, max(1, cfg.SOLVER.ACCUMULATION_STEPS)
     if batch % passes:
@@ -121,6 +144,16 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
         )
     if solver.EMA.ENABLED and cfg.TEST.PRECISE_BN.ENABLED:
         yield "SOLVER.EMA averages batch-norm statistics already: turn it or TEST.PRECISE_BN off"
+    first = solver.FIRST_STAGE
+    if not 0 <= first.EPOCHS < max(1, solver.MAX_EPOCH):
+        yield (
+            f"SOLVER.FIRST_STAGE.EPOCHS is {first.EPOCHS}; it must be at least 0 and leave an epoch of "
+            f"SOLVER.MAX_EPOCH {solver.MAX_EPOCH}"
+        )
+    if first.EPOCHS and not first.LOSSES:
+        yield "SOLVER.FIRST_STAGE.LOSSES is empty: there is nothing to train the first stage with"
+    if not 0 <= first.BASE_LR < math.inf:
+        yield f"SOLVER.FIRST_STAGE.BASE_LR is {first.BASE_LR}; it must be positive, or 0 for SOLVER.BASE_LR"
     if list(solver.STEPS) != sorted(solver.STEPS):
         yield f"SOLVER.STEPS {list(solver.STEPS)} must rise"
     if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16" and cfg.MODEL.DEVICE.startswith("cpu"):

@@ -214,6 +214,11 @@ def _solver() -> CfgNode:
     solver.CLIP_GRADIENTS = CfgNode({"ENABLED": False, "CLIP_TYPE": "norm", "CLIP_VALUE": 5.0, "NORM_TYPE": 2.0})
     # For distributed training in which some weights get no gradient, such as a classifier without its loss (new).
     solver.FIND_UNUSED_PARAMETERS = False
+    # The first EPOCHS of MAX_EPOCH train with LOSSES and SAMPLER_TRAIN instead of MODEL.LOSSES.NAME and
+    # DATALOADER.SAMPLER_TRAIN, and with BASE_LR if that is above 0; the optimizer then starts anew (new).
+    solver.FIRST_STAGE = CfgNode(
+        {"EPOCHS": 0, "LOSSES": ["CrossEntropyLoss"], "SAMPLER_TRAIN": "TrainingSampler", "BASE_LR": 0.0}
+    )
     # Moving average of the weights, used for evaluation and saved as the model (new).
     solver.EMA = CfgNode({"ENABLED": False, "MOMENTUM": 0.999})
     return solver
@@ -236,6 +241,14 @@ def _test() -> CfgNode:
     test.SKIP_UNREADABLE = False
     test.ROC = CfgNode({"ENABLED": False})
     test.FLIP = CfgNode({"ENABLED": False})
+    # Features of length 1 plus BETA times the features as they are, for TEST.METRIC euclidean (new).
+    test.BETA_NORM = CfgNode({"ENABLED": False, "BETA": 0.004})
+    # In place of the head's pooling: ALPHA times the maximum plus 1 - ALPHA times the mean (new).
+    test.MIXED_POOL = CfgNode({"ENABLED": False, "ALPHA": 0.5})
+    # In place of the backbone's last ReLU: one that passes SLOPE times what is negative (new).
+    test.LEAKY_RELU = CfgNode({"ENABLED": False, "SLOPE": 0.5})
+    # More checkpoints than MODEL.WEIGHTS, whose features are set side by side; with --eval-only (new).
+    test.ENSEMBLE = []
     test.AQE = CfgNode({"ENABLED": False, "ALPHA": 3.0, "QE_TIME": 1, "QE_K": 5})
     # VARIANT (new): paper, released (its authors' code) or fastreid.
     test.RERANK = CfgNode({"ENABLED": False, "K1": 20, "K2": 6, "LAMBDA": 0.3, "VARIANT": "paper"})

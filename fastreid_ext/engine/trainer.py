@@ -10,19 +10,21 @@ import torch
 from torch import nn
 
 from fastreid_ext import projects
-from fastreid_ext.config import AUTO, CfgNode, ConfigError
+from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
 from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.engine import hooks
 from fastreid_ext.engine.build import build_loop, wrap_model
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
+from fastreid_ext.engine.completed_config import completed_config
 from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
 from fastreid_ext.modeling import build_model
-from fastreid_ext.solver import build_lr_scheduler, build_optimizer, with_automatic_rate
+from fastreid_ext.modeling.losses import Criterion
+from fastreid_ext.solver import build_lr_scheduler, build_optimizer
 from fastreid_ext.utils.dist import all_gather_objects, broadcast_buffers, get_rank, get_world_size, is_main_process
 from fastreid_ext.utils.files import atomic_write, write_json
 from fastreid_ext.utils.logger import get_logger
@@ -59,7 +61,7 @@ class DefaultTrainer:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.data = self.build_train_data(cfg)
         self.test_data = self.build_test_data(cfg)
-        self.cfg = self._completed(cfg)
+        self.cfg = completed_config(cfg, self.data)
         self.model = self.build_model(self.cfg)
         self.device = next(self.model.parameters()).device
         # Initial weights are the same on all ranks; what is drawn in training is not.
@@ -112,6 +114,7 @@ class DefaultTrainer:
         built: list[Hook] = [hooks.IterationTimer(solver.IMS_PER_BATCH), hooks.LRScheduler(self.scheduler)]
         if cfg.MODEL.FREEZE_LAYERS and solver.FREEZE_ITERS > 0:
             built.append(hooks.LayerFreeze(self.model, cfg.MODEL.FREEZE_LAYERS, solver.FREEZE_ITERS))
+        built += self._stages()
         if self.average is not None:
             built.append(self.average)
         if cfg.TEST.PRECISE_BN.ENABLED:
@@ -128,6 +131,18 @@ class DefaultTrainer:
             built.append(hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, file_only=self.show_progress))
             built += [hooks.ProgressBar()] if self.show_progress else []
         return [*built, self.saver, hooks.InterruptHandler(self.saver.save)]
+
+    def _stages(self) -> list[Hook]:
+        """What turns the first stage into the second, where there are two."""
+        stage, criterion = self.cfg.SOLVER.FIRST_STAGE, getattr(self.model, "criterion", None)
+        if not stage.EPOCHS:
+            return []
+        if not isinstance(criterion, Criterion):
+            raise ConfigError(
+                f"SOLVER.FIRST_STAGE has losses of its own, but {self.cfg.MODEL.META_ARCHITECTURE} has no criterion "
+                f"that could change them: set SOLVER.FIRST_STAGE.EPOCHS 0"
+            )
+        return [hooks.FirstStage(criterion, self.optimizer, stage.EPOCHS * self.loop.iters_per_epoch)]
 
     def resume_or_load(self, resume: bool | str = False) -> None:
         """Continues a run, or starts from `MODEL.WEIGHTS`.
@@ -247,17 +262,6 @@ class DefaultTrainer:
         self.loop.start_iteration = self.loop.iteration = state["iteration"]
         self.log.info(f"resumed from {source} at iteration {state['iteration']} of {self.loop.max_iterations}")
 
-    def _completed(self, cfg: CfgNode) -> CfgNode:
-        """The config with what follows from the data."""
-        images = len(self.data.samples)
-        completed = with_automatic_rate(_with_classes(cfg, self.data.num_classes), images)
-        if cfg.SOLVER.BASE_LR == AUTO:
-            self.log.info(
-                f"SOLVER.BASE_LR auto is {completed.SOLVER.BASE_LR:.4g} for {images:,} training images and "
-                f"{cfg.SOLVER.IMS_PER_BATCH} of them a step; the rule was found with SGD"
-            )
-        return completed
-
     def _weights(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
@@ -268,20 +272,6 @@ class DefaultTrainer:
 
     def _averaged(self) -> AbstractContextManager[None]:
         return self.average.swapped() if self.average is not None else nullcontext()
-
-
-def _with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
-    configured = cfg.MODEL.HEADS.NUM_CLASSES
-    if configured not in (0, num_classes):
-        raise ConfigError(
-            f"MODEL.HEADS.NUM_CLASSES is {configured}, but the training data have {num_classes} identities; "
-            f"leave it at 0 to take their number"
-        )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = num_classes
-    cfg.freeze()
-    return cfg
 
 
 def _if_any(key: str, value: Any) -> dict[str, Any]:

@@ -108,17 +108,20 @@ class WarmupSchedule(LRScheduler):
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer, iters_per_epoch: int) -> WarmupSchedule:
-    """The schedule `SOLVER.SCHED` behind the warm-up.
+    """The schedule `SOLVER.SCHED` behind the warm-up; in the first stage times its share of the base rate.
 
     Raises:
         RegistryError: there is none of that name.
     """
     solver = cfg.SOLVER
+    stage = solver.FIRST_STAGE
+    share = stage.BASE_LR / solver.BASE_LR if stage.BASE_LR else 1.0
 
     def warmup(iteration: int) -> float:
-        return warmup_factor(
+        factor = warmup_factor(
             iteration, iterations=solver.WARMUP_ITERS, start=solver.WARMUP_FACTOR, method=solver.WARMUP_METHOD
         )
+        return factor * (share if iteration < stage.EPOCHS * iters_per_epoch else 1.0)
 
     return WarmupSchedule(
         optimizer,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastreid_ext.config import CfgNode
 from fastreid_ext.data.sample import Sample
 from fastreid_ext.data.samplers.base import BatchSampler
+from fastreid_ext.data.samplers.staged import StagedSampler
 from fastreid_ext.registry import Registry
 
 __all__ = ["SAMPLERS", "build_sampler"]
@@ -16,13 +17,21 @@ SAMPLERS = Registry("sampler")
 
 
 def build_sampler(cfg: CfgNode, samples: Sequence[Sample]) -> BatchSampler:
-    """The sampler `DATALOADER.SAMPLER_TRAIN` on training samples.
+    """The sampler `DATALOADER.SAMPLER_TRAIN` on training samples, behind that of `SOLVER.FIRST_STAGE` if there is one.
 
     Raises:
         RegistryError: there is none of that name.
         SamplerError: the samples cannot fill a batch.
     """
-    sampler: BatchSampler = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)(
+    then = _build(cfg.DATALOADER.SAMPLER_TRAIN, cfg, samples)
+    stage = cfg.SOLVER.FIRST_STAGE
+    if not stage.EPOCHS or stage.SAMPLER_TRAIN == cfg.DATALOADER.SAMPLER_TRAIN:
+        return then
+    return StagedSampler(_build(stage.SAMPLER_TRAIN, cfg, samples), then, stage.EPOCHS)
+
+
+def _build(name: str, cfg: CfgNode, samples: Sequence[Sample]) -> BatchSampler:
+    sampler: BatchSampler = SAMPLERS.get(name)(
         [sample.pid for sample in samples],
         [sample.camid for sample in samples],
         batch_size=cfg.SOLVER.IMS_PER_BATCH,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,11 +19,25 @@ class Criterion(nn.Module):
 
     The losses are part of the model, so that those with weights of their own are trained and saved with it.
 
+    Args:
+        losses: of the training, and of its first stage where it has one.
+        scales: weight of each; 1 by default.
+        stages: keys of the losses of the first stage and of the rest of the training; all of both by default.
+
+    Attributes:
+        active: keys of the losses that count now: those of the rest of the training, until `choose_stage` is called.
+
     Raises:
         ConfigError: no loss, or two that would be logged under one name.
     """
 
-    def __init__(self, *, losses: Sequence[Loss], scales: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        losses: Sequence[Loss],
+        scales: Sequence[float] | None = None,
+        stages: tuple[Collection[str], Collection[str]] | None = None,
+    ) -> None:
         super().__init__()
         keys = [loss.key for loss in losses]
         if not keys:
@@ -33,6 +47,12 @@ class Criterion(nn.Module):
             raise ConfigError(f"MODEL.LOSSES.NAME has more than one loss named loss_{twice[0]}: keep one of them")
         self.losses = nn.ModuleDict(dict(zip(keys, losses, strict=True)))
         self.scales = dict(zip(keys, [1.0] * len(keys) if scales is None else scales, strict=True))
+        self.stages = (frozenset(keys), frozenset(keys)) if stages is None else tuple(map(frozenset, stages))
+        self.active = self.stages[-1]
+
+    def choose_stage(self, *, first: bool) -> None:
+        """Computes the losses of the first stage, or those of the rest of the training."""
+        self.active = self.stages[0 if first else -1]
 
     def forward(self, outputs: Mapping[str, Any], pids: Tensor) -> dict[str, Tensor]:
         """Weighted losses by name, `loss_<key>`; their sum is to be minimised.
@@ -62,7 +82,7 @@ class Criterion(nn.Module):
     def _losses(self, *, on_maps: bool) -> Iterator[tuple[str, Loss]]:
         for key, loss in self.losses.items():
             assert isinstance(loss, Loss)
-            if isinstance(loss, MapLoss) == on_maps:
+            if key in self.active and isinstance(loss, MapLoss) == on_maps:
                 yield key, loss
 
     def _scales(self, outputs: Mapping[str, Any], branches: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -98,7 +118,7 @@ def _has(outputs: Mapping[str, Any], loss: Loss) -> bool:
 
 
 def build_criterion(cfg: CfgNode, feature_dim: int | None = None) -> Criterion:
-    """The losses of `MODEL.LOSSES.NAME`, each with the `SCALE` of its node.
+    """The losses of `MODEL.LOSSES.NAME` and of `SOLVER.FIRST_STAGE`, each with the `SCALE` of its node.
 
     Args:
         cfg: a config.
@@ -108,8 +128,13 @@ def build_criterion(cfg: CfgNode, feature_dim: int | None = None) -> Criterion:
         RegistryError: there is no loss of that name.
         ConfigError: no loss, the same loss twice, or one on maps of which the channels are not known.
     """
-    losses = [_build_loss(name, cfg, feature_dim) for name in cfg.MODEL.LOSSES.NAME]
-    return Criterion(losses=losses, scales=[loss.scale(cfg) for loss in losses])
+    names, first = list(cfg.MODEL.LOSSES.NAME), cfg.SOLVER.FIRST_STAGE
+    of_first = list(first.LOSSES) if first.EPOCHS else []
+    added = [name for name in dict.fromkeys(of_first) if name not in names]
+    losses = [_build_loss(name, cfg, feature_dim) for name in [*names, *added]]
+    keys = {name: loss.key for name, loss in zip([*names, *added], losses, strict=True)}
+    stages = ({keys[name] for name in of_first}, {keys[name] for name in names}) if of_first else None
+    return Criterion(losses=losses, scales=[loss.scale(cfg) for loss in losses], stages=stages)
 
 
 def _build_loss(name: str, cfg: CfgNode, feature_dim: int | None) -> Loss:

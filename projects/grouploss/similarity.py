@@ -1,0 +1,53 @@
+"""How alike the images of a batch are."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fastreid_ext.functional.distances import normalize
+from fastreid_ext.functional.gram import gram_matrix
+from fastreid_ext.functional.precision import widen
+
+__all__ = ["Negatives", "check_negatives", "pearson_similarities"]
+
+Negatives = Literal["clamp", "shift"]
+
+
+def check_negatives(negatives: str) -> None:
+    """Refuses an unknown treatment of negative similarities.
+
+    Raises:
+        ValueError: it is neither "clamp" nor "shift".
+    """
+    if negatives not in get_args(Negatives):
+        raise ValueError(
+            f"unknown similarity '{negatives}' of Group Loss: choose one of {', '.join(get_args(Negatives))}"
+        )
+
+
+def pearson_similarities(embeddings: Tensor, negatives: Negatives = "clamp") -> Tensor:
+    """Pearson's correlation of all pairs of embeddings, made non-negative; 0 with itself (W of eq. 3, section 3.4.1).
+
+    An embedding whose numbers are all equal correlates with none.
+
+    Args:
+        embeddings: of a batch.
+        negatives: "clamp" makes negative correlations 0; "shift" subtracts the lowest of the batch, if it is negative,
+            from all.
+
+    Shape:
+        embeddings: (B, D), of any floating type.
+        Result: (B, B), symmetric, in float32 at least.
+    """
+    wide = widen(embeddings)
+    with torch.autocast(wide.device.type, enabled=False):
+        correlations = gram_matrix(normalize(wide - wide.mean(1, keepdim=True)))
+    itself = torch.eye(len(wide), dtype=torch.bool, device=wide.device)
+    if negatives == "clamp" or not len(wide):
+        positive = correlations.relu()
+    else:
+        positive = correlations - correlations.masked_fill(itself, 0).min().clamp(max=0)
+    return positive.masked_fill(itself, 0)
