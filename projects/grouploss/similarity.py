@@ -15,6 +15,9 @@ __all__ = ["Negatives", "check_negatives", "pearson_similarities"]
 
 Negatives = Literal["clamp", "shift"]
 
+# How much of a constant's length may be left when its mean is subtracted, in units of the last place.
+_ROUNDING = 8
+
 
 def check_negatives(negatives: str) -> None:
     """Refuses an unknown treatment of negative similarities.
@@ -31,7 +34,7 @@ def check_negatives(negatives: str) -> None:
 def pearson_similarities(embeddings: Tensor, negatives: Negatives = "clamp") -> Tensor:
     """Pearson's correlation of all pairs of embeddings, made non-negative; 0 with itself (W of eq. 3, section 3.4.1).
 
-    An embedding whose numbers are all equal correlates with none.
+    An embedding whose numbers are all equal, but for rounding, correlates with none.
 
     Args:
         embeddings: of a batch.
@@ -43,8 +46,11 @@ def pearson_similarities(embeddings: Tensor, negatives: Negatives = "clamp") -> 
         Result: (B, B), symmetric, in float32 at least.
     """
     wide = widen(embeddings)
+    centred = wide - wide.mean(1, keepdim=True)
+    lengths = torch.linalg.vector_norm(torch.stack([centred.detach(), wide.detach()]), dim=2)
+    constant = lengths[0] <= _ROUNDING * torch.finfo(wide.dtype).eps * lengths[1]
     with torch.autocast(wide.device.type, enabled=False):
-        correlations = gram_matrix(normalize(wide - wide.mean(1, keepdim=True)))
+        correlations = gram_matrix(normalize(centred.masked_fill(constant[:, None], 0)))
     itself = torch.eye(len(wide), dtype=torch.bool, device=wide.device)
     if negatives == "clamp" or not len(wide):
         positive = correlations.relu()
