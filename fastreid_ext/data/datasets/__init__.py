@@ -5,6 +5,7 @@ from fastreid_ext.data.datasets.cars196 import Cars196
 from fastreid_ext.data.datasets.cub200 import CUB200
 from fastreid_ext.data.datasets.cuhk03 import CUHK03
 from fastreid_ext.data.datasets.dukemtmc import DukeMTMC
+from fastreid_ext.data.datasets.held_out import HeldOut, hold_out
 from fastreid_ext.data.datasets.image_list import ImageList
 from fastreid_ext.data.datasets.inshop import InShop
 from fastreid_ext.data.datasets.market1501 import Market1501
@@ -26,6 +27,7 @@ __all__ = [
     "Cars196",
     "DatasetError",
     "DukeMTMC",
+    "HeldOut",
     "ImageList",
     "InShop",
     "LargeVeRiWild",
@@ -43,4 +45,5 @@ __all__ = [
     "VehicleID",
     "build_dataset",
     "datasets_root",
+    "hold_out",
 ]
