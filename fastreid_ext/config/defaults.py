@@ -214,14 +214,23 @@ def _solver() -> CfgNode:
     solver.CLIP_GRADIENTS = CfgNode({"ENABLED": False, "CLIP_TYPE": "norm", "CLIP_VALUE": 5.0, "NORM_TYPE": 2.0})
     # For distributed training in which some weights get no gradient, such as a classifier without its loss (new).
     solver.FIND_UNUSED_PARAMETERS = False
-    # The first EPOCHS of MAX_EPOCH train with LOSSES and SAMPLER_TRAIN instead of MODEL.LOSSES.NAME and
-    # DATALOADER.SAMPLER_TRAIN, and with BASE_LR if that is above 0; the optimizer then starts anew (new).
-    solver.FIRST_STAGE = CfgNode(
-        {"EPOCHS": 0, "LOSSES": ["CrossEntropyLoss"], "SAMPLER_TRAIN": "TrainingSampler", "BASE_LR": 0.0}
-    )
+    solver.FIRST_STAGE = _first_stage()
     # Moving average of the weights, used for evaluation and saved as the model (new).
     solver.EMA = CfgNode({"ENABLED": False, "MOMENTUM": 0.999})
     return solver
+
+
+def _first_stage() -> CfgNode:
+    """A first stage of training with another task (new)."""
+    stage = CfgNode()
+    # The first epochs of MAX_EPOCH; 0 for one stage only.
+    stage.EPOCHS = 0
+    # In place of MODEL.LOSSES.NAME and DATALOADER.SAMPLER_TRAIN.
+    stage.LOSSES = ["CrossEntropyLoss"]
+    stage.SAMPLER_TRAIN = "TrainingSampler"
+    # In place of SOLVER.BASE_LR, if above 0. The optimizer starts anew when the stage ends.
+    stage.BASE_LR = 0.0
+    return stage
 
 
 def _test() -> CfgNode:

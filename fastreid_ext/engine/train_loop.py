@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -84,6 +84,9 @@ class TrainerBase:
         """One optimizer step."""
         raise NotImplementedError
 
+    def restart_batches(self) -> None:
+        """Drops batches that were made ahead, where a loop has such, because others are to follow."""
+
     def _run_epoch(self) -> None:
         self.storage.epoch = self.epoch
         self._call("before_epoch")
@@ -152,6 +155,12 @@ class SimpleTrainer(TrainerBase):
         self.storage.put_scalar("data_time", data_time)
         self.storage.put_scalar("time", time.perf_counter() - started)
         self.storage.put_scalars({"total_loss": sum(totals.values()), **totals})
+
+    def restart_batches(self) -> None:
+        """Drops batches that were made ahead; the next step takes a new iterator of the loader."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
+        self._batches = None
 
     def forward_backward(self, batch: Batch) -> dict[str, float]:
         """Adds the batch's gradients and returns its losses.

@@ -22,6 +22,7 @@ from fastreid_ext.engine.hooks import Hook
 from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.engine.train_loop import AMPTrainer, NonFiniteLossError, SimpleTrainer
 from fastreid_ext.evaluation.evaluator import Results, build_evaluator, evaluate
+from fastreid_ext.evaluation.strategies import check_strategies
 from fastreid_ext.modeling import build_model
 from fastreid_ext.modeling.losses import Criterion
 from fastreid_ext.solver import build_lr_scheduler, build_optimizer
@@ -102,6 +103,7 @@ class DefaultTrainer:
         self.average = hooks.WeightAverage(self.model, solver.EMA.MOMENTUM) if solver.EMA.ENABLED else None
         # A mistake in the options of an evaluation must not wait for the end of the training.
         evaluator = build_evaluator(cfg)
+        check_strategies(cfg, self.model)
         for dataset in self.test_data:
             evaluator.check_sizes(dataset)
         self.eval_hook = hooks.EvalHook(
@@ -133,16 +135,18 @@ class DefaultTrainer:
         return [*built, self.saver, hooks.InterruptHandler(self.saver.save)]
 
     def _stages(self) -> list[Hook]:
-        """What turns the first stage into the second, where there are two."""
+        """What changes from epoch to epoch: the losses of two stages, and which identities are similar."""
         stage, criterion = self.cfg.SOLVER.FIRST_STAGE, getattr(self.model, "criterion", None)
+        similar = hooks.similar_classes_hook(self.model, self.loader)
+        changing: list[Hook] = [] if similar is None else [similar]
         if not stage.EPOCHS:
-            return []
+            return changing
         if not isinstance(criterion, Criterion):
             raise ConfigError(
                 f"SOLVER.FIRST_STAGE has losses of its own, but {self.cfg.MODEL.META_ARCHITECTURE} has no criterion "
                 f"that could change them: set SOLVER.FIRST_STAGE.EPOCHS 0"
             )
-        return [hooks.FirstStage(criterion, self.optimizer, stage.EPOCHS * self.loop.iters_per_epoch)]
+        return [*changing, hooks.FirstStage(criterion, self.optimizer, stage.EPOCHS * self.loop.iters_per_epoch)]
 
     def resume_or_load(self, resume: bool | str = False) -> None:
         """Continues a run, or starts from `MODEL.WEIGHTS`.

@@ -18,12 +18,13 @@ from fastreid_ext.data.samplers import (
     BatchSampler,
     NaiveIdentitySampler,
     SamplerError,
+    SimilarIdentitySampler,
     TrainingSampler,
     build_sampler,
 )
 from fastreid_ext.registry import RegistryError
 
-IDENTITY_SAMPLERS = [NaiveIdentitySampler, BalancedIdentitySampler]
+IDENTITY_SAMPLERS = [NaiveIdentitySampler, BalancedIdentitySampler, SimilarIdentitySampler]
 ALL_SAMPLERS = [*IDENTITY_SAMPLERS, TrainingSampler]
 
 
@@ -201,7 +202,8 @@ def test_sampler_by_name() -> None:
     assert type(sampler) is NaiveIdentitySampler
     assert (sampler.batch_size, sampler.num_instances, sampler.seed) == (6, 2, 5)
     assert sampler.pids.tolist() == [0, 0, 1, 1, 2, 2]
-    assert SAMPLERS.names() == ["BalancedIdentitySampler", "NaiveIdentitySampler", "TrainingSampler"]
+    names = ["BalancedIdentitySampler", "NaiveIdentitySampler", "SimilarIdentitySampler", "TrainingSampler"]
+    assert SAMPLERS.names() == names
 
 
 def test_unknown_sampler_names_close_matches() -> None:

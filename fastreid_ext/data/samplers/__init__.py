@@ -3,6 +3,8 @@
 from fastreid_ext.data.samplers.base import BatchSampler, SamplerError
 from fastreid_ext.data.samplers.identity import BalancedIdentitySampler, NaiveIdentitySampler
 from fastreid_ext.data.samplers.registry import SAMPLERS, build_sampler
+from fastreid_ext.data.samplers.similar import SimilarIdentitySampler
+from fastreid_ext.data.samplers.staged import StagedSampler
 from fastreid_ext.data.samplers.stream import BatchPart, BatchStream
 from fastreid_ext.data.samplers.training import TrainingSampler
 
@@ -14,6 +16,8 @@ __all__ = [
     "BatchStream",
     "NaiveIdentitySampler",
     "SamplerError",
+    "SimilarIdentitySampler",
+    "StagedSampler",
     "TrainingSampler",
     "build_sampler",
 ]

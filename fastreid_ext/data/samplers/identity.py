@@ -12,7 +12,7 @@ from fastreid_ext.data.samplers.registry import SAMPLERS
 __all__ = ["BalancedIdentitySampler", "NaiveIdentitySampler"]
 
 
-class _IdentitySampler(BatchSampler):
+class IdentitySampler(BatchSampler):
     """Counts identities before the first batch, so that too few of them are an error and never a hang."""
 
     def __init__(
@@ -36,9 +36,22 @@ class _IdentitySampler(BatchSampler):
                 f"{len(self.images_of)}: lower IMS_PER_BATCH, raise NUM_INSTANCE, or take TrainingSampler"
             )
 
+    def instances(self, images: Indices, rng: np.random.Generator) -> Indices:
+        """K images: the first of each camera in random order, then the second of each, ...; repeated when needed."""
+        shuffled = rng.permutation(images)
+        cameras = self.camids[shuffled]
+        by_camera = np.argsort(cameras, kind="stable")
+        starts = np.flatnonzero(np.diff(cameras[by_camera], prepend=cameras.min() - 1))
+        turn = np.empty(len(images), dtype=np.int64)
+        turn[by_camera] = np.arange(len(images)) - np.repeat(starts, np.diff(starts, append=len(images)))
+        chosen = shuffled[np.argsort(turn, kind="stable")][: self.num_instances]
+        if len(chosen) < self.num_instances:
+            chosen = np.concatenate((chosen, rng.choice(images, self.num_instances - len(chosen))))
+        return chosen
+
 
 @SAMPLERS.register(source="Hermans et al. 2017, arXiv:1703.07737", aliases=("RandomIdentitySampler",))
-class NaiveIdentitySampler(_IdentitySampler):
+class NaiveIdentitySampler(IdentitySampler):
     """P random identities with their next K images, until fewer than P identities have images left."""
 
     def one_pass(self, rng: np.random.Generator) -> Indices:
@@ -62,24 +75,11 @@ class NaiveIdentitySampler(_IdentitySampler):
 
 
 @SAMPLERS.register(source="FastReID: He et al. 2020, arXiv:2006.02631")
-class BalancedIdentitySampler(_IdentitySampler):
+class BalancedIdentitySampler(IdentitySampler):
     """Every identity once a pass, its K images from as many cameras as there are."""
 
     def one_pass(self, rng: np.random.Generator) -> Indices:
         identities = rng.permutation(len(self.images_of))
         # A batch must not hold an identity twice, which the seam of two passes could bring.
         identities = identities[: len(identities) // self.num_identities * self.num_identities]
-        return np.concatenate([self._instances(self.images_of[identity], rng) for identity in identities])
-
-    def _instances(self, images: Indices, rng: np.random.Generator) -> Indices:
-        """K images: the first of each camera in random order, then the second of each, ...; repeated when needed."""
-        shuffled = rng.permutation(images)
-        cameras = self.camids[shuffled]
-        by_camera = np.argsort(cameras, kind="stable")
-        starts = np.flatnonzero(np.diff(cameras[by_camera], prepend=cameras.min() - 1))
-        turn = np.empty(len(images), dtype=np.int64)
-        turn[by_camera] = np.arange(len(images)) - np.repeat(starts, np.diff(starts, append=len(images)))
-        chosen = shuffled[np.argsort(turn, kind="stable")][: self.num_instances]
-        if len(chosen) < self.num_instances:
-            chosen = np.concatenate((chosen, rng.choice(images, self.num_instances - len(chosen))))
-        return chosen
+        return np.concatenate([self.instances(self.images_of[identity], rng) for identity in identities])
