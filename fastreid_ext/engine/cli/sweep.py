@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastreid_ext.config import ConfigError
@@ -12,10 +13,11 @@ from fastreid_ext.engine.cli.arguments import add_resource_arguments, is_key, mi
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.searches import SearchResources
 from fastreid_ext.engine.sweep.checks import check_settings, choose_metrics
+from fastreid_ext.engine.sweep.distributions import draw_choices, refuse_distributions
 from fastreid_ext.engine.sweep.labels import find_label
-from fastreid_ext.engine.sweep.plan import Setting, parse_options, plan_settings
+from fastreid_ext.engine.sweep.plan import parse_options, plan_choices, plan_settings
 from fastreid_ext.engine.sweep.results import SettingResult
-from fastreid_ext.engine.sweep.sweep import Sweep
+from fastreid_ext.engine.sweep.sweep import Sweep, score_name
 from fastreid_ext.engine.sweep.table import ResultTable, runs_csv
 from fastreid_ext.search.errors import SearchError
 from fastreid_ext.utils.env import machine_info, require
@@ -44,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--report shows the sweep of a folder as it is: give it nothing but OUTPUT_DIR and how to show it")
     if args.plot and not args.columns:
         parser.error("--plot draws the figures over a key that varies: name it with --columns KEY")
+    if args.random is not None and (args.random < 1 or args.report):
+        parser.error(f"--random {args.random} draws so many settings to train: at least 1, and not for --report")
+    if args.random is None and args.random_seed is not None:
+        parser.error("--random-seed is of settings drawn at random: say how many with --random N")
+    if (args.random_seed or 0) < 0:
+        parser.error(f"--random-seed is {args.random_seed}; it must not be negative")
     resources = resources_from(parser, args)
     run(lambda: _report(args) if args.report else _train(args, resources))
 
@@ -60,7 +68,20 @@ def _parser() -> argparse.ArgumentParser:
         "--config-files", nargs="+", default=[], metavar="FILE", help="YAML files, or short names: adasp/quickstart"
     )
     parser.add_argument(
-        "--seeds", type=int, help=f"runs of each setting, the first with the config's SEED (default: {_SEEDS})"
+        "--seeds",
+        type=int,
+        help=f"runs of each setting, the first with the config's SEED (default: {_SEEDS}; 1 with --random)",
+    )
+    parser.add_argument(
+        "--random",
+        type=int,
+        metavar="N",
+        help="train N settings drawn at random, each config with the same ones, instead of every combination: "
+        "KEY=log(a,b) is log-uniform, uniform(a,b) and integer(a,b) include both ends, v1,v2 is one of them. The table "
+        "is best first by TEST.BEST_METRIC on the first of DATASETS.TESTS: take HeldOut:<training set>, no test set",
+    )
+    parser.add_argument(
+        "--random-seed", type=int, help="of the draws (default: 0); a larger N with --resume adds settings to the same"
     )
     parser.add_argument(
         "--resume",
@@ -102,31 +123,33 @@ def _report(args: argparse.Namespace) -> None:
     print(_write_tables(args, Sweep.read(_folder(fixed))))
 
 
-def _asked_for(args: argparse.Namespace) -> tuple[Path, Sequence[Setting], int]:
-    """The folder, what is to be trained, and with how many seeds."""
+def _asked_for(args: argparse.Namespace) -> Sweep:
+    """What is to be trained, where, and with how many seeds."""
     axes, fixed = parse_options(args.options)
     folder = _folder(fixed)
+    if args.random is not None:
+        settings = plan_choices(args.config_files, draw_choices(axes, args.random, args.random_seed or 0), fixed)
+        return Sweep(folder, settings, args.seeds or 1, best_first=True)
     if args.resume and not (args.config_files or axes or set(fixed[::2]) - {"OUTPUT_DIR"}):
         stored = Sweep.read(folder)
-        return folder, stored.settings, args.seeds or stored.num_seeds
-    return folder, plan_settings(args.config_files, axes, fixed), args.seeds or _SEEDS
+        return replace(stored, num_seeds=args.seeds or stored.num_seeds)
+    refuse_distributions(axes)
+    return Sweep(folder, plan_settings(args.config_files, axes, fixed), args.seeds or _SEEDS)
 
 
 def _train(args: argparse.Namespace, resources: SearchResources) -> None:
-    folder, settings, num_seeds = _asked_for(args)
-    sweep = Sweep(
-        folder,
-        settings,
-        num_seeds=num_seeds,
+    sweep = replace(
+        _asked_for(args),
         resources=resources,
         keep_checkpoints=not args.discard_checkpoints,
         show_progress=sys.stderr.isatty(),
     )
+    folder, settings, num_seeds = sweep.folder, len(sweep.settings), sweep.num_seeds
     _check(args, sweep)
     setup_logger(folder)
     log = get_logger(__name__)
     log.info("  ".join(f"{name} {value}" for name, value in machine_info().items()))
-    log.info(f"settings: {len(settings)}, seeds: {num_seeds}, runs: {len(settings) * num_seeds}, in {folder}")
+    log.info(f"settings: {settings}, seeds: {num_seeds}, runs: {settings * num_seeds}, in {folder}")
     try:
         sweep.run(resume=args.resume)
     except KeyboardInterrupt:
@@ -158,7 +181,8 @@ def _write_tables(args: argparse.Namespace, sweep: Sweep) -> str:
     results = sweep.results()
     # First, as it needs to know nothing about figures.
     files = [_write(sweep.folder / "runs.csv", runs_csv(results))]
-    table = ResultTable(results, choose_metrics(sweep.settings, args.metrics), columns=args.columns)
+    order = ", ".join(dict.fromkeys(map(score_name, sweep.settings))) if sweep.best_first else ""
+    table = ResultTable(results, choose_metrics(sweep.settings, args.metrics), columns=args.columns, order=order)
     files += [
         _write(sweep.folder / name, text)
         for name, text in (("sweep.txt", table.text()), ("sweep.md", table.markdown()), ("sweep.csv", table.csv()))

@@ -14,7 +14,7 @@ from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.config.loader import find_config
 from fastreid_ext.engine.sweep.candidates import as_candidate, identity, stored_config
 
-__all__ = ["Setting", "parse_options", "plan_settings"]
+__all__ = ["Setting", "parse_options", "plan_choices", "plan_settings"]
 
 _AXIS = re.compile(r"([A-Z][A-Z0-9_]*(?:\.\w+)*)=(.*)", re.DOTALL)
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
@@ -88,14 +88,30 @@ def plan_settings(
         fixed: `[KEY, VALUE, ...]` for all.
 
     Raises:
+        ConfigError: see `plan_choices`.
+    """
+    combinations = itertools.product(*axes.values())
+    return plan_choices(config_files, [dict(zip(axes, values, strict=True)) for values in combinations], fixed)
+
+
+def plan_choices(
+    config_files: Sequence[str], choices: Sequence[Mapping[str, str]], fixed: Sequence[str] = ()
+) -> list[Setting]:
+    """Every config with every choice of values.
+
+    Args:
+        config_files: paths or short names; empty for the defaults alone.
+        choices: values by key, as text.
+        fixed: `[KEY, VALUE, ...]` for all.
+
+    Raises:
         ConfigError: a config twice, an unknown key, a value of the wrong type, settings that are the same training.
     """
     settings: list[Setting] = []
     same: dict[str, str] = {}
     files = list(config_files) or [""]
     for file, config in zip(files, _config_names(files), strict=True):
-        for values in itertools.product(*axes.values()):
-            chosen = dict(zip(axes, values, strict=True))
+        for chosen in choices:
             cfg = load_config(file, [*fixed, *itertools.chain.from_iterable(chosen.items())])
             labels = {"config": config, **chosen}
             setting = Setting(_folder_name(labels), labels, cfg)

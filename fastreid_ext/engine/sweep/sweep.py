@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastreid_ext.engine.sweep.candidates import (
     run_folder,
     stored_config,
 )
+from fastreid_ext.engine.sweep.cells import cell_of
 from fastreid_ext.engine.sweep.plan import Setting
 from fastreid_ext.engine.sweep.results import SettingResult
 from fastreid_ext.engine.sweep.training_run import SCORE, TrainingRuns
@@ -28,7 +30,7 @@ from fastreid_ext.search.protocols import Json, Trial
 from fastreid_ext.search.trials import TrialStore
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Sweep"]
+__all__ = ["Sweep", "score_name"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Sweep:
         folder: of the sweep.
         settings: what is trained.
         num_seeds: of each setting; the first is the config's SEED, the others follow.
+        best_first: results are wanted in the order of their scores, as of settings drawn at random.
         resources: where runs are trained.
         keep_checkpoints: leave the weights of ended runs there.
         show_progress: draw a progress bar instead of printing lines.
@@ -47,6 +50,7 @@ class Sweep:
     folder: Path
     settings: Sequence[Setting]
     num_seeds: int = 3
+    best_first: bool = False
     resources: SearchResources = field(default_factory=SearchResources)
     keep_checkpoints: bool = True
     show_progress: bool = False
@@ -67,7 +71,7 @@ class Sweep:
             Setting(setting["name"], setting["labels"], config_from(setting["config"], SEED=setting["seed"]))
             for setting in plan["settings"]
         ]
-        return cls(folder, settings, plan["num_seeds"])
+        return cls(folder, settings, plan["num_seeds"], plan.get("best_first", False))
 
     def run(self, *, resume: bool = False) -> None:
         """Trains what has not been trained yet; `check` comes first.
@@ -133,7 +137,9 @@ class Sweep:
                 )
 
     def results(self) -> list[SettingResult]:
-        """What there is, in the order of the settings; also while the sweep runs.
+        """What there is, in the order of the settings or, if `best_first`, of their scores; also while the sweep runs.
+
+        Settings of which nothing is known yet are the last ones.
 
         Raises:
             SearchError: there is no sweep in the folder, or its file is damaged.
@@ -142,7 +148,10 @@ class Sweep:
             raise SearchError(f"there is no sweep in {self.folder}: start it first")
         with TrialStore.read(_file(self.folder)) as store:
             trials = _newest(store)
-        return [self._result(setting, trials) for setting in self.settings]
+        found = [(setting, self._result(setting, trials)) for setting in self.settings]
+        if self.best_first:
+            found.sort(key=lambda pair: _score(pair[1], score_name(pair[0])), reverse=True)
+        return [result for _, result in found]
 
     def _seeds(self, setting: Setting) -> tuple[int, ...]:
         return tuple(setting.cfg.SEED + index for index in range(self.num_seeds))
@@ -172,7 +181,8 @@ class Sweep:
             {"name": s.name, "labels": dict(s.labels), "config": stored_config(s.cfg), "seed": s.cfg.SEED}
             for s in self.settings
         ]
-        store.set_meta(plan={"settings": described, "num_seeds": self.num_seeds}, strategy=None)
+        plan = {"settings": described, "num_seeds": self.num_seeds, "best_first": self.best_first}
+        store.set_meta(plan=plan, strategy=None)
         return missing
 
     def _result(self, setting: Setting, trials: Mapping[str, Trial]) -> SettingResult:
@@ -186,6 +196,16 @@ class Sweep:
         }
         failures = {seed: trial.reason for seed, trial in found.items() if trial.state == "failed"}
         return SettingResult(setting.labels, figures, failures, tuple(planned))
+
+
+def score_name(setting: Setting) -> str:
+    """Name of the figure by which settings are the best: TEST.BEST_METRIC of the first test set."""
+    return f"{setting.cfg.DATASETS.TESTS[0]}/{setting.cfg.TEST.BEST_METRIC}"
+
+
+def _score(result: SettingResult, name: str) -> float:
+    cell = cell_of(result, *name.rsplit("/", 1))
+    return cell.mean if cell and cell.values else -math.inf
 
 
 def _file(folder: Path) -> Path:

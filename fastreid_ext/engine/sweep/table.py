@@ -72,11 +72,13 @@ class ResultTable:
         metrics: to be shown, such as mAP.
         columns: a label, by its full or short name, each of whose values becomes a column; every figure then has a
             table of its own.
+        order: names of the figures that the results are sorted by, best first; "" if they are not.
     """
 
     results: Sequence[SettingResult]
     metrics: Sequence[str] = ("mAP", "Rank-1")
     columns: str = ""
+    order: str = ""
 
     def __post_init__(self) -> None:
         """Checks that the table can be made.
@@ -179,6 +181,7 @@ class ResultTable:
         fewer = any(cell and cell.values and not cell.complete for g in grids for _, cells in g.rows for cell in cells)
         marked = any(top is not None for grid in grids for top in grid.best())
         best = f"; best of each column{' among those of most seeds' if fewer else ''} {how}" if marked else ""
+        best += f"; rows best first by {self.order}" if self.order else ""
         return f"{what}{best}{'; in brackets: seeds that have a figure' if fewer else ''}."
 
     def _left_out(self) -> Iterator[str]:
