@@ -10,14 +10,13 @@ from tabulate import tabulate
 from torch import nn
 
 from fastreid_ext.config import CfgNode
-from fastreid_ext.data.build import build_test_loader
 from fastreid_ext.data.datasets import ReIDDataset
-from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store import ImageStores
-from fastreid_ext.evaluation.domains import in_domain, is_transfer, specs_of
+from fastreid_ext.evaluation.domains import is_transfer, specs_of
 from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, Evaluator
-from fastreid_ext.evaluation.feature_set import FeatureSet, test_samples
-from fastreid_ext.evaluation.inference import extract_features
+from fastreid_ext.evaluation.extraction import Extracted, UnreadableImagesError, extract
+from fastreid_ext.evaluation.feature_set import FeatureSet
+from fastreid_ext.evaluation.strategies import InferenceStrategies
 from fastreid_ext.utils.dist import all_gather_objects, is_main_process
 from fastreid_ext.utils.logger import get_logger
 
@@ -27,28 +26,14 @@ __all__ = [
     "UnreadableImagesError",
     "build_evaluator",
     "evaluate",
+    "evaluate_extracted",
     "evaluate_features",
     "results_table",
 ]
 
-_LISTED = 20
 _COPIES = 6
 
 Results = dict[str, dict[str, Any]]
-
-
-class UnreadableImagesError(Exception):
-    """Test images that could not be read: the figures would be of another data set than the one named."""
-
-    def __init__(self, errors: Sequence[UnreadableImage]) -> None:
-        self.errors = list(errors)
-        listed = "\n  ".join(str(error) for error in self.errors[:_LISTED])
-        if len(self.errors) > _LISTED:
-            listed += f"\n  and {len(self.errors) - _LISTED} more"
-        super().__init__(
-            f"{len(self.errors)} test images cannot be read:\n  {listed}\n"
-            f"Mend them, or set TEST.SKIP_UNREADABLE True to evaluate without them."
-        )
 
 
 class EvaluationError(Exception):
@@ -93,23 +78,63 @@ def evaluate(
         EvaluationError: one of both happened to some data sets, not to all; after all of them.
         OSError: on all ranks, when `on_features` raises it.
     """
+    device = next(model.parameters()).device
+    stores = stores or ImageStores.from_config(cfg, device)
+
+    def features_of(dataset: ReIDDataset) -> Extracted:
+        return extract(cfg, model, dataset, trained_on=trained_on, stores=stores)
+
+    return evaluate_extracted(
+        cfg,
+        features_of,
+        datasets,
+        trained_on=trained_on,
+        strategies=InferenceStrategies.from_config(cfg).describe(),
+        device=device,
+        on_features=on_features,
+    )
+
+
+def evaluate_extracted(
+    cfg: CfgNode,
+    features_of: Callable[[ReIDDataset], Extracted],
+    datasets: Sequence[ReIDDataset],
+    *,
+    trained_on: Sequence[ReIDDataset | str] | None = None,
+    strategies: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    on_features: Callable[[FeatureSet], None] | None = None,
+) -> Results:
+    """As `evaluate`, with features that `features_of` gives.
+
+    Args:
+        cfg: the config.
+        features_of: the features of a data set, asked for once each; may raise what `extract` raises.
+        datasets: with their protocols.
+        trained_on: see `evaluate`.
+        strategies: how features are made, which results tell.
+        device: where features are ranked, if they fit into its memory.
+        on_features: see `evaluate`.
+
+    Raises:
+        UnreadableImagesError, ValueError, EvaluationError, OSError: see `evaluate`.
+    """
     results: Results = {}
     errors: dict[str, UnreadableImagesError | ValueError] = {}
-    device = next(model.parameters()).device
     evaluator = build_evaluator(cfg)
-    stores = stores or ImageStores.from_config(cfg, device)
     for dataset in datasets:
-        transfer = trained_on is not None and is_transfer(dataset, trained_on)
         try:
             evaluator.check_sizes(dataset)
-            with in_domain(model, seen=not transfer):
-                feature_set, unreadable = _extract(cfg, model, dataset, stores, device)
+            feature_set, unreadable = features_of(dataset)
             _tell(on_features, feature_set)
-            results[dataset.spec] = evaluator(_where_they_fit(feature_set, device))
+            figures = evaluator(_where_they_fit(feature_set, torch.device(device)))
         except (UnreadableImagesError, ValueError) as error:
             errors[dataset.spec] = error
             continue
+        told = {**(strategies or {}), **figures.get("strategies", {})}
+        results[dataset.spec] = figures | ({"strategies": told} if told else {})
         if trained_on is not None:
+            transfer = is_transfer(dataset, trained_on)
             results[dataset.spec] |= {"trained_on": specs_of(trained_on), "transfer": transfer}
         if unreadable:
             results[dataset.spec]["unreadable"] = unreadable
@@ -162,20 +187,6 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
     table = [[label, *(row.get(name) for name in names)] for label, row in rows]
     return tabulate(table, headers=["data set", *names], floatfmt=".1f", tablefmt="github")
-
-
-def _extract(
-    cfg: CfgNode, model: nn.Module, dataset: ReIDDataset, stores: ImageStores, device: torch.device
-) -> tuple[FeatureSet, list[str]]:
-    """The features of a data set, and the images that it is evaluated without."""
-    samples = test_samples(dataset)
-    loader = build_test_loader(cfg, samples, device=device, stores=stores, label=f"{type(dataset).__name__}-test")
-    extracted = extract_features(model, loader, flip=cfg.TEST.FLIP.ENABLED)
-    if extracted.unreadable:
-        if not cfg.TEST.SKIP_UNREADABLE:
-            raise UnreadableImagesError(extracted.unreadable)
-        get_logger(__name__).warning(f"evaluating without {len(extracted.unreadable)} unreadable images")
-    return FeatureSet.of(dataset, samples, extracted), sorted(error.path for error in extracted.unreadable)
 
 
 def _tell(on_features: Callable[[FeatureSet], None] | None, feature_set: FeatureSet) -> None:

@@ -63,7 +63,7 @@ class Evaluator(ABC):
         """
         features.check()
         try:
-            return self._evaluate(features)
+            return self._evaluate(self.rankings.normalized(features))
         except ValueError as error:
             raise ValueError(f"{features.name}: {error}") from error
 
@@ -88,8 +88,9 @@ class Evaluator(ABC):
         plain = averages.pop("")
         protocol = {**features.protocol.describe(), "metric": self.rankings.metric}
         others = {name: {**figures, "options": self.rankings.options(name)} for name, figures in averages.items()}
-        with_ = {"with": others} if others else {}
-        return {**plain, "gallery": len(features.trials[0][1]), "protocol": protocol, **with_}
+        strategies = self.rankings.strategies(features)
+        more = ({"with": others} if others else {}) | ({"strategies": strategies} if strategies else {})
+        return {**plain, "gallery": len(features.trials[0][1]), "protocol": protocol, **more}
 
     def _figures_of(self, features: FeatureSet, query: Tensor, gallery: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
         same = features.protocol.query_is_gallery

@@ -28,7 +28,7 @@ UNKNOWN_CAMERA = -1
 Arrays = Mapping[str, NDArray[Any]]
 
 _LABELS = ("pids", "camids")
-_NAMES = ("features", *_LABELS, "paths", "is_query", "is_gallery", "query", "gallery")
+_NAMES = ("features", *_LABELS, "paths", "parts", "is_query", "is_gallery", "query", "gallery")
 _NUMBERED = re.compile(r"(query|gallery)_(0|[1-9]\d*)", re.ASCII)
 _FORMS = {
     "query_0, gallery_0": _NUMBERED,
@@ -44,12 +44,14 @@ class FeatureFileError(Exception):
 
 
 def arrays_of(feature_set: FeatureSet) -> dict[str, NDArray[Any]]:
-    """The arrays of a feature set: `features`, `pids`, `camids`, `paths` where there are any, `query_0`, ..."""
+    """The arrays of a feature set: `features`, `pids`, `camids`, `query_0`, ...; `paths` and `parts` if it has any."""
     arrays = {
         "features": _numpy(feature_set.values.float()),
         "pids": _numpy(feature_set.pids.long()),
         "camids": _numpy(feature_set.camids.long()),
     }
+    if feature_set.parts:
+        arrays["parts"] = np.array(feature_set.parts, dtype=np.int64)
     if feature_set.paths:
         arrays["paths"] = np.array(list(feature_set.paths), dtype=np.str_)
     for number, (query, gallery) in enumerate(feature_set.trials):
@@ -69,9 +71,10 @@ def feature_set_of(arrays: Arrays, info: str, name: str) -> FeatureSet:
     Without `camids` there is no camera rule. Without a split every image queries all others, without camera rule.
 
     Args:
-        arrays: `features` (N, D), `pids`, `camids`, `paths` (N,), and the split: `query_0`, `gallery_0`, `query_1`, ...
-            (indices of images, a pair a trial), or `query` and `gallery`, or the boolean `is_query` and `is_gallery`.
-            Without the gallery's array, the gallery are all images that are no queries.
+        arrays: `features` (N, D), `pids`, `camids`, `paths` (N,), `parts` (widths of several models' features
+            that stand side by side), and the split: `query_0`, `gallery_0`, `query_1`, ... (indices of images, a pair a
+            trial), or `query` and `gallery`, or the boolean `is_query` and `is_gallery`. Without the gallery's array,
+            the gallery are all images that are no queries.
         info: as of `info_of`, any part of it, or empty.
         name: of the set, where `info` names none.
 
@@ -92,7 +95,8 @@ def feature_set_of(arrays: Arrays, info: str, name: str) -> FeatureSet:
     protocol = _read_protocol(given, trials, has_cameras and bool(_split_forms(arrays)))
     if protocol.camera_rule and not has_cameras:
         raise FeatureFileError("info turns the camera rule on, but there is no array camids.")
-    return FeatureSet(str(given.get("name", name)), values, pids, camids, trials, protocol, paths)
+    parts = _read_parts(arrays, values.shape[1])
+    return FeatureSet(str(given.get("name", name)), values, pids, camids, trials, protocol, paths, parts)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
@@ -197,6 +201,18 @@ def _read_paths(arrays: Arrays, images: int) -> list[str]:
     except UnicodeDecodeError as error:
         raise FeatureFileError(f"paths must be strings, or bytes in UTF-8: {error}.") from error
     return texts
+
+
+def _read_parts(arrays: Arrays, width: int) -> tuple[int, ...]:
+    if "parts" not in arrays:
+        return ()
+    array = arrays["parts"]
+    if array.ndim != 1 or array.dtype.kind not in "iu" or (array <= 0).any() or int(array.sum()) != width:
+        raise FeatureFileError(
+            f"parts must be positive widths that add up to the {width} dimensions of features; "
+            f"{_got(array)}: {str(array.tolist())[:80]}."
+        )
+    return tuple(int(part) for part in array)
 
 
 def _refuse_non_finite(values: Tensor, paths: list[str]) -> None:

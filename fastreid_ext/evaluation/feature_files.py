@@ -46,8 +46,9 @@ def save_features(path: str | os.PathLike[str], feature_set: FeatureSet) -> None
     """Writes a feature set, whole or not at all.
 
     An `.npz` holds, for `numpy.load`: `features` (float32), `pids`, `camids` (int64), `paths` (strings), the index
-    arrays `query_0`, `gallery_0`, ... of the trials, and `info`: name and protocol as JSON. A `.safetensors` holds the
-    same, `info` in its metadata and `paths` as the bytes of a JSON list, as it has no strings.
+    arrays `query_0`, `gallery_0`, ... of the trials, `parts` (widths of several models' features, where these stand
+    side by side), and `info`: name and protocol as JSON. A `.safetensors` holds the same, `info` in its metadata and
+    `paths` as the bytes of a JSON list, as it has no strings.
 
     Args:
         path: its suffix chooses the format.
@@ -124,6 +125,11 @@ def join(query: FeatureSet, gallery: FeatureSet, *, camera_rule: bool | None = N
             f"features of {query.name} have {query.values.shape[1]} dimensions, those of {gallery.name} "
             f"{gallery.values.shape[1]}: they are not of one model."
         )
+    if query.parts != gallery.parts:
+        raise FeatureFileError(
+            f"features of {query.name} have parts {list(query.parts)}, those of {gallery.name} {list(gallery.parts)}: "
+            f"they are not of the same models."
+        )
     camids = torch.cat((query.camids, gallery.camids))
     if camera_rule is None:
         camera_rule = _know_cameras(query, gallery) and bool((camids != camids[0]).any())
@@ -140,6 +146,7 @@ def join(query: FeatureSet, gallery: FeatureSet, *, camera_rule: bool | None = N
         [(query.trials[0][0], gallery.trials[0][1] + len(query.values))],
         Protocol(camera_rule=camera_rule),
         [*query.paths, *gallery.paths] if query.paths and gallery.paths else [],
+        query.parts,
     )
 
 

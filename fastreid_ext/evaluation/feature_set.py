@@ -32,6 +32,7 @@ class FeatureSet:
         paths: of the images; empty where there are none.
         trials: query and gallery of each trial, as indices of images.
         protocol: the rules of the data set.
+        parts: widths of the features of several models that stand side by side; none for those of one model.
 
     Shape:
         values: (N, D). pids, camids: (N,).
@@ -45,6 +46,7 @@ class FeatureSet:
     trials: Sequence[tuple[Tensor, Tensor]]
     protocol: Protocol = field(default_factory=Protocol)
     paths: Sequence[str] = field(default=())
+    parts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, dataset: ReIDDataset, samples: Sequence[Sample], features: Features) -> FeatureSet:

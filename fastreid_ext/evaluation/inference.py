@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +11,7 @@ from tqdm import tqdm
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.loader import TestLoader
 from fastreid_ext.utils.dist import all_gather_objects, gather_rows, get_rank, get_world_size, is_main_process
+from fastreid_ext.utils.modes import eval_mode
 
 __all__ = ["Features", "eval_mode", "extract_features"]
 
@@ -34,18 +33,6 @@ class Features:
     values: Tensor
     indices: Tensor
     unreadable: list[UnreadableImage]
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every module has its own mode again, frozen ones included."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @torch.inference_mode()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from fastreid_ext.config import CfgNode
+from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.query_expansion import average_query_expansion
 from fastreid_ext.evaluation.rank_inputs import DistanceSource
 from fastreid_ext.evaluation.reciprocal import ReciprocalRule
 from fastreid_ext.evaluation.rerank import reranked_distances
+from fastreid_ext.functional.beta_norm import beta_normalize
 from fastreid_ext.functional.distances import Metric
 
 __all__ = ["Ranking", "Rankings"]
@@ -35,11 +37,13 @@ class Rankings:
         metric: of the distances.
         expansion: arguments of `average_query_expansion`; None for none.
         reranking: arguments of `reranked_distances`; None for none.
+        beta: of the normalisation of all features; None leaves those of one model as they are.
     """
 
     metric: Metric = "cosine"
     expansion: Mapping[str, Any] | None = None
     reranking: Mapping[str, Any] | None = None
+    beta: float | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Rankings:
@@ -51,7 +55,19 @@ class Rankings:
             {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank.VARIANT}
             if rerank.ENABLED
             else None,
+            cfg.TEST.BETA_NORM.BETA if cfg.TEST.BETA_NORM.ENABLED else None,
         )
+
+    def normalized(self, features: FeatureSet) -> FeatureSet:
+        """The features that are ranked; those of several models have equal say, as their parts have length 1."""
+        if self.beta is None and len(features.parts) < 2:
+            return features
+        return replace(features, values=beta_normalize(features.values, self.beta or 0.0, features.parts))
+
+    def strategies(self, features: FeatureSet) -> dict[str, Any]:
+        """What `normalized` does to these features, for results.json."""
+        beta = {} if self.beta is None else {"beta_norm": self.beta}
+        return beta | ({"parts": list(features.parts)} if len(features.parts) > 1 else {})
 
     def of(self, query: Tensor, gallery: Tensor, *, same: bool = False) -> Iterator[tuple[str, Ranking]]:
         """The rankings by name: "" is the plain one, then "aqe", "rerank", "aqe+rerank" as far as asked for.

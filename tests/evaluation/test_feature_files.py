@@ -215,7 +215,7 @@ def test_safetensors_of_a_user(tmp_path: Path) -> None:
 def test_other_arrays_are_passed_over(load: Callable[..., FeatureSet], warnings: list[str]) -> None:
     # Near the name of an array that is there, or of another form of the split than the one that is used.
     load(path=PATHS, speed=np.zeros(N), camid=np.zeros(N), is_quer=np.zeros(N), query_00=np.zeros(N))
-    assert "array 'path' means nothing here and is passed over (did you mean paths?)" in warnings
+    assert "array 'path' means nothing here and is passed over (did you mean paths or parts?)" in warnings
     assert "array 'speed' means nothing here and is passed over" in " ".join(warnings)
     assert len(warnings) == 5
     load(query=None, gallery=None, is_query=np.arange(N) == 0, query_ids=np.arange(N))
