@@ -56,7 +56,7 @@ def test_links_and_paths_exist(document: Path) -> None:
 def test_keys_in_documents_exist() -> None:
     known = {
         key
-        for name in ("msinet/msmt", "gms/quickstart", "adasp/quickstart", "moreid/quickstart")
+        for name in ("msinet/msmt", "gms/quickstart", "adasp/quickstart", "moreid/quickstart", "grouploss/quickstart")
         for key, _ in load_config(name).leaves()
     }
     nodes = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
