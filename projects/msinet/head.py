@@ -13,6 +13,7 @@ from fastreid_ext.config import CfgNode, ConfigError, configurable
 from fastreid_ext.modeling.heads import HEADS, class_weight, classify
 from fastreid_ext.modeling.layers.cls import CLSLayer, Linear, build_cls_layer
 from fastreid_ext.modeling.layers.norm import build_norm
+from fastreid_ext.modeling.layers.pooling import GlobalAvgPool
 from fastreid_ext.projects.msinet.backbone import CHANNELS
 from fastreid_ext.projects.msinet.cell import conv1x1
 
@@ -67,6 +68,7 @@ class TwoBranchHead(nn.Module):
             raise ValueError(f"MODEL.MSINET.TEST_FEAT is 'auto', 'before' or 'after', not {test_feat!r}")
         self.neck_feat, self.test_feat = neck_feat, test_feat
         self.embedding_dim = feature_dim + 2 * local_width
+        self.pool_layer = GlobalAvgPool()
         self.local_conv = conv1x1(local_dim, local_width)
         self.global_branch = _Branch(feature_dim, num_classes, norm)
         self.local_branch = _Branch(2 * local_width, num_classes, norm)
@@ -108,7 +110,7 @@ class TwoBranchHead(nn.Module):
             raise ConfigError('TwoBranchHead needs a backbone with maps "last" and "local", such as MSINet')
         halves = nn.functional.adaptive_avg_pool2d(self.local_conv(features["local"]), (2, 1))
         pooled = {
-            "global": (self.global_branch, features["last"].mean((2, 3))),
+            "global": (self.global_branch, self.pool_layer(features["last"]).flatten(1)),
             "local": (self.local_branch, halves.squeeze(-1).mT.flatten(1)),
         }
         embedded = {name: (branch, *branch(feature)) for name, (branch, feature) in pooled.items()}

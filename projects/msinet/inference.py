@@ -31,6 +31,7 @@ class InferenceCell(nn.Module):
         super().__init__()
         self.entries, self.first, self.second = cell.entries, cell.first, cell.second
         self.interaction1, self.interaction2 = cell.interaction1, cell.interaction2
+        self.relu = cell.relu
         self.widens = not isinstance(cell.shortcut, nn.Identity)
         parts = [*cell.exits, *([cell.shortcut] if self.widens else [])]
         self.exit = _merged([next(part.children()) for part in parts], [1.0, SIGNS[cell.fusion], 1.0])
@@ -40,7 +41,8 @@ class InferenceCell(nn.Module):
         x1, x2 = self.interaction1(self.first[0](x1), self.first[1](x2))
         x1, x2 = self.interaction2(self.second[0](x1), self.second[1](x2))
         y: Tensor = self.exit(torch.cat((x1, x2, x) if self.widens else (x1, x2), dim=1))
-        return (y if self.widens else y.add_(x)).relu_()
+        activated: Tensor = self.relu(y if self.widens else y.add_(x))
+        return activated
 
 
 def can_merge(cell: MSICell) -> bool:

@@ -84,7 +84,7 @@ def _program(args: argparse.Namespace, files: Sequence[str], options: Sequence[s
     if not files and not args.query:
         raise ConfigError(f"no feature files given before {options[0]}: files come first, then KEY VALUE pairs")
     cfg = load_config(args.config_file, options)
-    _check_flip(cfg, options)
+    _check_extraction(cfg, options)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda, but torch sees no GPU: take --device cpu")
     setup_logger()
@@ -135,13 +135,20 @@ def _check_words(files: Sequence[str], options: Sequence[str]) -> None:
             raise ConfigError(f"{key!r} stands where a config key is expected: name files before KEY VALUE pairs")
 
 
-def _check_flip(cfg: CfgNode, options: Sequence[str]) -> None:
-    """The config file may be that of the training, whose features were averaged when they were extracted."""
-    if cfg.TEST.FLIP.ENABLED and "TEST.FLIP.ENABLED" in options[::2]:
-        raise ConfigError(
-            "TEST.FLIP.ENABLED is on, but features in files cannot be averaged over images and their mirror images: "
-            "give it to train_net.py --eval-only --save-features, which extracts them"
-        )
+def _check_extraction(cfg: CfgNode, options: Sequence[str]) -> None:
+    """The config file may be that of the training, whose features were extracted as it says."""
+    asked = {
+        "TEST.FLIP.ENABLED": (cfg.TEST.FLIP.ENABLED, "be averaged over images and their mirror images"),
+        "TEST.MIXED_POOL.ENABLED": (cfg.TEST.MIXED_POOL.ENABLED, "be pooled again"),
+        "TEST.LEAKY_RELU.ENABLED": (cfg.TEST.LEAKY_RELU.ENABLED, "get another activation"),
+        "TEST.ENSEMBLE": (cfg.TEST.ENSEMBLE, "be joined with those of checkpoints"),
+    }
+    for key, (value, done) in asked.items():
+        if value and key in options[::2]:
+            raise ConfigError(
+                f"{key} is on, but features in files cannot {done}: "
+                "give it to train_net.py --eval-only --save-features, which extracts them"
+            )
 
 
 def _check_writable(path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,19 @@ from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.engine.build import refuse_other_programs
-from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, load_weights, read_checkpoint
+from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, read_checkpoint
 from fastreid_ext.engine.cli.arguments import add_run_arguments, is_key, misplaced_option
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.feature_writer import FeatureWriter
 from fastreid_ext.engine.cli.listing import KINDS, describe
 from fastreid_ext.engine.cli.summary import summarise
 from fastreid_ext.engine.cli.training_sets import training_sets
+from fastreid_ext.engine.ensemble import evaluate_ensemble, refuse_ensemble
 from fastreid_ext.engine.launch import launch
+from fastreid_ext.engine.trained_model import trained_model
 from fastreid_ext.engine.trainer import DefaultTrainer
 from fastreid_ext.evaluation.evaluator import EvaluationError, Results, evaluate, results_table
 from fastreid_ext.evaluation.feature_files import SUFFIXES
-from fastreid_ext.modeling import build_model
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.dist import is_main_process
 from fastreid_ext.utils.env import machine_info
@@ -32,8 +33,6 @@ from fastreid_ext.utils.files import write_json
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
-
-_CLASSIFIER = re.compile(r"(module\.)?(heads|\w+_head)\.(\w+_branch\.)?weight")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,6 +106,7 @@ def _train_or_evaluate(cfg: CfgNode, resume: bool | str, eval_only: bool, on_fea
         _evaluate(cfg, resume, on_features)
         return
     refuse_other_programs(cfg)
+    refuse_ensemble(cfg)
     trainer = DefaultTrainer(cfg, show_progress=is_main_process() and sys.stderr.isatty())
     for dataset in trainer.data.datasets:
         log.info(
@@ -128,14 +128,15 @@ def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | Non
     for name in cfg.PROJECTS:
         projects.load(name)
     path, state = _checkpoint(cfg, resume)
-    model = build_model(_for_checkpoint(cfg, state))
-    report = load_weights(model, state, source=path, for_inference=True)
-    get_logger(__name__).info(f"{path}: {report}")
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
     try:
-        results = evaluate(
-            cfg, model, datasets, trained_on=training_sets(cfg, state, datasets), on_features=on_features
-        )
+        if cfg.TEST.ENSEMBLE:
+            sets_of = partial(training_sets, cfg, tests=datasets)
+            results = evaluate_ensemble(cfg, path, datasets, training_sets=sets_of, on_features=on_features)
+        else:
+            model = trained_model(cfg, state, source=path)
+            sets = training_sets(cfg, state, datasets)
+            results = evaluate(cfg, model, datasets, trained_on=sets, on_features=on_features)
     except EvaluationError as error:
         _report(cfg, error.results)
         raise
@@ -158,16 +159,3 @@ def _checkpoint(cfg: CfgNode, resume: bool | str) -> tuple[str, dict[str, Any]]:
     if not path:
         raise CheckpointError("--eval-only needs MODEL.WEIGHTS, the checkpoint to evaluate, on the command line")
     return path, read_checkpoint(path)
-
-
-def _for_checkpoint(cfg: CfgNode, state: dict[str, Any]) -> CfgNode:
-    """Classifiers as wide as those of the checkpoint, or one class: evaluation does not use them."""
-    weights = state.get("model", state.get("state_dict", state))
-    cfg = cfg.clone()
-    cfg.defrost()
-    classifiers = (value for name, value in weights.items() if _CLASSIFIER.fullmatch(name))
-    cfg.MODEL.HEADS.NUM_CLASSES = next(map(len, classifiers), 1)
-    # The checkpoint's weights replace them anyway.
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.freeze()
-    return cfg

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -39,6 +39,11 @@ class Backbone(nn.Module):
 
     feature_dim: int
     new_layers: ClassVar[tuple[str, ...]] = ()
+
+    def last_activations(self) -> Sequence[str]:
+        """Names of the ReLUs whose outputs make up the last map; none where this can be seen from running it, which is
+        so where the map is the output of one `nn.ReLU` that is called once."""
+        return ()
 
     def official_weights(self) -> OfficialWeights | None:
         """Where this variant's ImageNet weights are; None: nobody publishes any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -74,6 +74,7 @@ class BNInception(Backbone):
     def _add(self, name: str, inputs: int, outputs: int, size: int = 1, stride: int = 1) -> None:
         self.add_module(name, nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2))
         self.add_module(f"{name}_bn", build_norm(self.norm, outputs))
+        self.add_module(f"{name}_relu", nn.ReLU(inplace=True))
 
     def _add_block(self, block: str, inputs: int) -> int:
         """Adds the layers of an inception block and returns its channels."""
@@ -101,7 +102,8 @@ class BNInception(Backbone):
 
     def _conv(self, name: str, x: Tensor) -> Tensor:
         convolved = self.get_submodule(name)(x)
-        return F.relu(self.get_submodule(f"{name}_bn")(convolved), inplace=True)
+        out: Tensor = self.get_submodule(f"{name}_relu")(self.get_submodule(f"{name}_bn")(convolved))
+        return out
 
     def _branches(self, block: str, x: Tensor) -> Iterator[Tensor]:
         name = f"inception_{block}"
@@ -122,6 +124,10 @@ class BNInception(Backbone):
         pool = F.max_pool2d if block == "5b" else F.avg_pool2d
         pooled = pool(x, 3, stride=1, padding=1)
         return self._conv(f"inception_{block}_pool_proj", pooled)
+
+    def last_activations(self) -> Sequence[str]:
+        """Those of the last block's branches, which stand side by side."""
+        return [f"inception_5b_{branch}_relu" for branch in ("1x1", "3x3", "double_3x3_2", "pool_proj")]
 
     def official_weights(self) -> OfficialWeights:
         """The file that papers of metric learning use."""

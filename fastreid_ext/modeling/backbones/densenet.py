@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import torch.nn.functional as F
 import torchvision.models
 from torch import Tensor, nn
 
@@ -51,6 +50,7 @@ class DenseNet(Backbone):
         self.depth = depth
         self.feature_dim = int(network.classifier.in_features)
         self.features = network.features
+        self.relu = nn.ReLU(inplace=True)
         if last_stride == 1:
             self.features.get_submodule("transition3").pool = nn.Identity()
         if norm != "BN":
@@ -63,7 +63,8 @@ class DenseNet(Backbone):
         return {"depth": node.DEPTH, "last_stride": node.LAST_STRIDE, "norm": node.NORM}
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.relu(self.features(images), inplace=True)
+        out: Tensor = self.relu(self.features(images))
+        return out
 
     def official_weights(self) -> OfficialWeights:
         """torchvision's."""

@@ -29,6 +29,8 @@ class _ResidualBlock(nn.Module):
         self.bn1 = IBN(planes, norm) if with_ibn else build_norm(norm, planes)
         self.bn2 = build_norm(norm, planes)
         self.relu = nn.ReLU(inplace=True)
+        # One of its own, so that the network's last activation can be told from the others.
+        self.last_relu = nn.ReLU(inplace=True)
         self.se = SELayer(outputs) if with_se else nn.Identity()
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
@@ -41,7 +43,7 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        result: Tensor = self.relu(self.se(self.branch(x)) + shortcut)
+        result: Tensor = self.last_relu(self.se(self.branch(x)) + shortcut)
         return result
 
 

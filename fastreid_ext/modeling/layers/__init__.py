@@ -21,6 +21,7 @@ from fastreid_ext.modeling.layers.pooling import (
     GlobalAvgPool,
     GlobalMaxPool,
     Identity,
+    MixedPool,
     build_pooling,
 )
 from fastreid_ext.modeling.layers.se import SELayer
@@ -39,6 +40,7 @@ __all__ = [
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Identity",
+    "MixedPool",
     "NonLocal",
     "SELayer",
     "SyncBatchNorm",

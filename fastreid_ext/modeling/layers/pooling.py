@@ -18,6 +18,7 @@ __all__ = [
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Identity",
+    "MixedPool",
     "build_pooling",
 ]
 
@@ -101,6 +102,26 @@ class ClipGlobalAvgPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3), keepdim=True).clamp(0.0, 1.0)
+
+
+@POOLINGS.register(source="Lee et al. 2016; Elezi et al. 2022 (Group Loss++), eq. 13")
+class MixedPool(nn.Module):
+    """Between mean and maximum over the map: `alpha` times the maximum plus `1 - alpha` times the mean.
+
+    Shape:
+        x: (B, C, h, w).
+        returns: (B, C, 1, 1).
+    """
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        super().__init__()
+        self.alpha = float(alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.lerp(x.mean(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True), self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha:g}"
 
 
 @POOLINGS.register(source="Radenović et al. 2018")

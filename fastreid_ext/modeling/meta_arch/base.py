@@ -27,10 +27,12 @@ class ReIDModel(nn.Module):
         training_only: parts that are not needed to embed images.
         memories: parts that remember images of a training. Another training does not take them over, and distributed
             training need not send them around: they are the same on all ranks.
+        map_parts: parts that make the maps which heads take.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ("criterion",)
     memories: ClassVar[tuple[str, ...]] = ()
+    map_parts: ClassVar[tuple[str, ...]] = ("backbone",)
 
     pixel_mean: Tensor
     pixel_std: Tensor

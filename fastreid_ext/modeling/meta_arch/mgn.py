@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class MGN(ReIDModel):
     Raises:
         ConfigError: losses on features have weights, which cannot fit the widths of all branches.
     """
+
+    map_parts: ClassVar[tuple[str, ...]] = tuple(STRIPES)
 
     backbone: nn.Module
 

@@ -1,0 +1,84 @@
+"""The model of a checkpoint, for evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from torch import nn
+
+from fastreid_ext.config import CfgNode, ConfigError, get_cfg
+from fastreid_ext.engine.checkpoint import load_weights
+from fastreid_ext.modeling import build_model
+from fastreid_ext.utils.logger import get_logger
+
+__all__ = ["own_config", "trained_model"]
+
+_CLASSIFIER = re.compile(r"(module\.)?(heads|\w+_head)\.(\w+_branch\.)?weight")
+
+# What an evaluation says, whatever the training was: other keys are those of the training.
+_OF_EVALUATION = ("TEST", "DATASETS", "DATALOADER", "OUTPUT_DIR", "SEED", "CUDNN_BENCHMARK")
+_OF_EVALUATED_MODEL = ("DEVICE", "CHANNELS_LAST", "COMPILE")
+
+
+def trained_model(cfg: CfgNode, state: Mapping[str, Any], *, source: str) -> nn.Module:
+    """The model that a config describes, with the weights of a checkpoint.
+
+    Args:
+        cfg: of the model, its projects loaded.
+        state: the checkpoint.
+        source: its name, for log and errors.
+
+    Raises:
+        CheckpointError: the weights do not fit.
+        ConfigError: parts do not fit together.
+    """
+    model = build_model(_for_checkpoint(cfg, state))
+    report = load_weights(model, state, source=source, for_inference=True)
+    get_logger(__name__).info(f"{source}: {report}")
+    return model
+
+
+def own_config(cfg: CfgNode, state: Mapping[str, Any], *, source: str) -> CfgNode:
+    """The config that a checkpoint was trained with, its projects loaded, and what `cfg` says of the evaluation.
+
+    Args:
+        cfg: of the evaluation; all there is for a checkpoint without a config, such as FastReID's.
+        state: the checkpoint.
+        source: its name, for errors.
+
+    Raises:
+        ConfigError: its config cannot be read, or has keys that are not known here.
+    """
+    if not isinstance(text := state.get("config"), str):
+        return cfg
+    try:
+        saved = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the config in {source} is not valid YAML: {error}") from error
+    if not isinstance(saved, dict):
+        raise ConfigError(f"the config in {source} holds no keys and values")
+    current = yaml.safe_load(cfg.dump())
+    # Keys of the evaluation's projects, too, can stand in its sections.
+    names = list(dict.fromkeys([*saved.get("PROJECTS", []), *cfg.PROJECTS]))
+    merged = get_cfg(names)
+    merged.merge_from_mapping({**saved, "PROJECTS": names}, f"the config in {source}")
+    merged.merge_from_mapping({name: current[name] for name in _OF_EVALUATION})
+    merged.merge_from_mapping({"MODEL": {name: current["MODEL"][name] for name in _OF_EVALUATED_MODEL}})
+    merged.freeze()
+    return merged
+
+
+def _for_checkpoint(cfg: CfgNode, state: Mapping[str, Any]) -> CfgNode:
+    """Classifiers as wide as those of the checkpoint, or one class: evaluation does not use them."""
+    weights = state.get("model", state.get("state_dict", state))
+    cfg = cfg.clone()
+    cfg.defrost()
+    classifiers = (value for name, value in weights.items() if _CLASSIFIER.fullmatch(name))
+    cfg.MODEL.HEADS.NUM_CLASSES = next(map(len, classifiers), 1)
+    # The checkpoint's weights replace them anyway.
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.freeze()
+    return cfg
