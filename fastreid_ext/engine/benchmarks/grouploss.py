@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastreid_ext import projects
 from fastreid_ext.engine.benchmarks.peak_memory import PeakMemory
-from fastreid_ext.engine.benchmarks.plain_grouploss import dense_loss, restricted_loss
+from fastreid_ext.engine.benchmarks.plain_grouploss import dense_loss, plain_refine, restricted_loss
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.timing import alternate
 from fastreid_ext.utils.allocator import keep_freed_memory
@@ -33,8 +33,10 @@ TEMPERATURE = 10.0
 REFINEMENTS = 4
 # For each repeat: a step of the sparse form takes a few milliseconds.
 STEPS = 5
-DENSE, SPARSE, GATHERED = "dense", "sparse", "sparse, after the gather"
-PLAIN, RESTRICTED = "dense, in probabilities", "sparse, in probabilities"
+DENSE, SPARSE, GATHERED = "loss, dense", "loss, sparse", "loss, sparse, after the gather"
+PLAIN, RESTRICTED = "loss, dense, in probabilities", "loss, sparse, in probabilities"
+REFINED, REFINED_SPARSE = "refinement, dense", "refinement, sparse"
+PLAIN_REFINED = "refinement, dense, in probabilities"
 
 T = TypeVar("T")
 Measured = dict[int, dict[str, float]]
@@ -45,8 +47,9 @@ def grouploss(options: Options) -> Report:
     """Group Loss: loss and gradients over all classes and over those of the batch, and plain forms of both.
 
     Batches of 60 images, 6 an identity, and 1,024 numbers an image, one anchor an identity, 4 steps of refinement, for
-    several numbers of classes. The sparse form is measured with the gather from all logits and their gradient, and
-    after it: on the logits of the batch's identities. Times are those where the process keeps freed memory, as
+    several numbers of classes. The refinement is measured by itself, from assignments and similarities to the loss, and
+    in the whole loss, whose sparse form is measured with the gather from all logits and their gradient, and after it:
+    on the logits of the batch's identities. Times are those where the process keeps freed memory, as
     trainings do; memory is what a step adds at most where it does not.
     """
     report = Report()
@@ -61,21 +64,22 @@ def grouploss(options: Options) -> Report:
             for how, value in seconds[classes].items()
         ]
     few = min(CLASSES)
-    growth = _alone(partial(_growth, options), kept=True)
-    for how, suffix in ((GATHERED, ""), (SPARSE, "_with_gather")):
-        figures = _figures(seconds[few], megabytes[few], how) | {"sparse_over_1m": growth[how]}
-        report.figures |= {f"grouploss.{name}{suffix}": value for name, value in figures.items()}
+    figures = _figures(seconds[few], megabytes[few]) | {"sparse_over_1m": _alone(partial(_growth, options), kept=True)}
+    report.figures |= {f"grouploss.{name}": value for name, value in figures.items()}
     return report
 
 
-def _figures(seconds: Mapping[str, float], megabytes: Mapping[str, float], how: str) -> dict[str, float]:
-    """The forms over all classes in ratio to this one."""
+def _figures(seconds: Mapping[str, float], megabytes: Mapping[str, float]) -> dict[str, float]:
+    """The forms over all classes in ratio to the sparse ones, of which the loss includes the gather."""
     figures = {
-        "sparse_speedup": seconds[DENSE] / seconds[how],
-        "sparse_speedup_over_plain": seconds[PLAIN] / seconds[how],
+        "sparse_speedup": seconds[REFINED] / seconds[REFINED_SPARSE],
+        "sparse_speedup_over_plain": seconds[PLAIN_REFINED] / seconds[REFINED_SPARSE],
+        "loss_speedup": seconds[DENSE] / seconds[SPARSE],
+        "loss_speedup_over_plain": seconds[PLAIN] / seconds[SPARSE],
     }
-    if megabytes.get(how):
-        figures["sparse_memory_ratio"] = megabytes[DENSE] / megabytes[how]
+    for name, dense, sparse in (("sparse", REFINED, REFINED_SPARSE), ("loss", DENSE, SPARSE)):
+        if megabytes.get(sparse):
+            figures[f"{name}_memory_ratio"] = megabytes[dense] / megabytes[sparse]
     return figures
 
 
@@ -98,17 +102,13 @@ def _seconds(options: Options, classes: int) -> dict[str, float]:
     return alternate(_runs(classes, options.device), repeats=STEPS * options.repeats, device=options.device)
 
 
-def _growth(options: Options) -> dict[str, float]:
-    """Time of the sparse form at the largest number of classes over that at the smallest, measured in turn."""
-    sizes = {"few": min(CLASSES), "many": max(CLASSES)}
-    steps = {name: _runs(classes, options.device) for name, classes in sizes.items()}
-    times = {
-        how: alternate(
-            {name: runs[how] for name, runs in steps.items()}, repeats=STEPS * options.repeats, device=options.device
-        )
-        for how in (GATHERED, SPARSE)
-    }
-    return {how: of_sizes["many"] / of_sizes["few"] for how, of_sizes in times.items()}
+def _growth(options: Options) -> float:
+    """Time of the sparse loss, after the gather, at the largest number of classes over that at the smallest."""
+    steps = {name: _runs(classes, options.device) for name, classes in (("few", min(CLASSES)), ("many", max(CLASSES)))}
+    times = alternate(
+        {name: runs[GATHERED] for name, runs in steps.items()}, repeats=STEPS * options.repeats, device=options.device
+    )
+    return times["many"] / times["few"]
 
 
 def _megabytes(options: Options, classes: int) -> dict[str, float]:
@@ -160,7 +160,27 @@ def _runs(classes: int, device: str) -> dict[str, _Step]:
         GATHERED: _Step(sparse, embeddings, gathered, true),
         SPARSE: _Step(sparse, *batch),
         RESTRICTED: _Step(partial(restricted_loss, anchors=anchors, **options), *batch),
+        REFINED_SPARSE: _refinement(gathered, true),
     }
     if classes <= LARGEST_DENSE:
-        runs |= {DENSE: _Step(dense, *batch), PLAIN: _Step(partial(dense_loss, anchors=anchors, **options), *batch)}
+        runs |= {
+            DENSE: _Step(dense, *batch),
+            PLAIN: _Step(partial(dense_loss, anchors=anchors, **options), *batch),
+            REFINED: _refinement(logits, chosen[true]),
+            PLAIN_REFINED: _refinement(logits, chosen[true], plain=True),
+        }
     return runs
+
+
+def _refinement(logits: Tensor, true: Tensor, *, plain: bool = False) -> _Step:
+    """From assignments and similarities to the loss."""
+    similarities = torch.rand(len(logits), len(logits), device=logits.device, requires_grad=True)
+    refine = projects.load("grouploss").refine
+    prior = (logits.detach() / TEMPERATURE).log_softmax(1)
+
+    def loss(x: Tensor, similarities: Tensor, true: Tensor) -> Tensor:
+        refined = plain_refine(x, similarities, REFINEMENTS).log() if plain else refine(x, similarities, REFINEMENTS)
+        mean: Tensor = -refined.gather(1, true[:, None]).mean()
+        return mean
+
+    return _Step(loss, (prior.exp() if plain else prior).requires_grad_(), similarities, true)

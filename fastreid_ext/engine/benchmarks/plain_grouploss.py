@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-__all__ = ["dense_loss", "restricted_loss"]
+__all__ = ["dense_loss", "plain_refine", "restricted_loss"]
 
 
 def dense_loss(
@@ -54,13 +54,27 @@ def restricted_loss(
     return _refined_loss(embeddings, probabilities / probabilities.sum(1, keepdim=True), true, anchors, steps)
 
 
+def plain_refine(x: Tensor, similarities: Tensor, steps: int) -> Tensor:
+    """Assignments after some steps of refinement (equation 7).
+
+    Args:
+        x: assignments, in probabilities.
+        similarities: of the images.
+        steps: of refinement.
+
+    Shape:
+        x: (B, C). similarities: (B, B). Result: (B, C).
+    """
+    for _ in range(steps):
+        products = x * (similarities @ x)
+        x = products / products.sum(1, keepdim=True)
+    return x
+
+
 def _refined_loss(embeddings: Tensor, probabilities: Tensor, pids: Tensor, anchors: Tensor, steps: int) -> Tensor:
     known = one_hot(pids, probabilities.shape[1]).to(probabilities.dtype)
     x = torch.where(anchors[:, None], known, probabilities)
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
     similarities = torch.corrcoef(embeddings).relu().masked_fill(itself, 0)
-    for _ in range(steps):
-        products = x * (similarities @ x)
-        x = products / products.sum(1, keepdim=True)
-    of_true = x.gather(1, pids[:, None]).squeeze(1)
+    of_true = plain_refine(x, similarities, steps).gather(1, pids[:, None]).squeeze(1)
     return -of_true[~anchors].log().mean()
