@@ -84,10 +84,9 @@ def _step(log_x: Tensor, similarities: Tensor, free: Tensor | None) -> tuple[Ten
         Results: (B, C), (B, C), (B, C), (1, C), (B, 1).
     """
     largest = log_x.amax(0, keepdim=True).clamp_min(torch.finfo(log_x.dtype).min)
-    scaled = (log_x - largest).exp()
+    scaled = (log_x - largest).exp_()
     support = similarities @ scaled
-    products = support.clamp_min(_least(support)).log() + largest + log_x
-    refined = products - products.logsumexp(1, keepdim=True)
+    refined = support.clamp_min(_least(support)).log_().add_(largest).add_(log_x).log_softmax(1)
     # So that what is no number moves, and is seen.
     moves = ((support != 0) & (log_x != -inf)).any(1)
     moves = (moves if free is None else moves & free)[:, None]
@@ -104,12 +103,12 @@ def _step_backward(
         Results: (B, C), (B, C).
     """
     of_rows = torch.where(moves, gradient, 0)
-    of_products = of_rows - refined * of_rows.sum(1, keepdim=True)
+    of_products = torch.addcmul(of_rows, refined, of_rows.sum(1, keepdim=True), value=-1)
     least = _least(support)
-    of_support = torch.where(support < least, 0, of_products / support.clamp_min(least))
+    of_support = (of_products / support.clamp_min(least)).masked_fill_(support < least, 0)
     # Rows that stay pass their gradient on; all rows are sources of support.
     of_own = torch.where(moves, of_products, gradient)
-    return of_own + scaled * (similarities.T @ of_support), of_support
+    return of_own.addcmul_(scaled, similarities.T @ of_support), of_support
 
 
 def _least(support: Tensor) -> float:

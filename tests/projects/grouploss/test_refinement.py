@@ -160,6 +160,8 @@ def test_neither_order_nor_names_nor_the_scale_of_rows_matter(steps: int) -> Non
     torch.testing.assert_close(found, expected[rows][:, columns], rtol=1e-12, atol=1e-12)
     scaled = refined(x, w * (10 * random(8, 6, 1) + 0.1), steps, fixed)
     torch.testing.assert_close(scaled, expected, rtol=1e-12, atol=1e-12)
+    tiny = refine(x.float().log(), 1e-30 * w.float(), steps, fixed).exp()
+    torch.testing.assert_close(tiny.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 @every_step
