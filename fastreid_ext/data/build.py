@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fastreid_ext.config import CfgNode
-from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.data.datasets import HeldOut, ReIDDataset, build_dataset
 from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.data.loader import TestLoader, TrainLoader
 from fastreid_ext.data.protocol import JUNK_PID
@@ -47,8 +47,11 @@ def build_train_data(cfg: CfgNode) -> TrainData:
 
     Raises:
         ValueError: there are no training images.
+        ConfigError: identities that are held out would be trained on.
     """
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.NAMES]
+    if cfg.DATASETS.COMBINEALL and any(isinstance(dataset, HeldOut) for dataset in datasets):
+        raise ConfigError("DATASETS.COMBINEALL would train on the identities that HeldOut leaves out: turn it off")
     keyed = [
         (number, sample)
         for number, dataset in enumerate(datasets)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
-from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.config import CfgNode, ConfigError, get_cfg
 from fastreid_ext.config.changes import below, differences
 
 __all__ = ["check_resumed_config"]
@@ -57,7 +59,9 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
     Raises:
         ConfigError: differences that it does not survive; all are listed.
     """
-    changed = differences(yaml.safe_load(saved), yaml.safe_load(cfg.dump()))
+    # A checkpoint from before a key was there was trained with its default.
+    defaults = yaml.safe_load(get_cfg(cfg.PROJECTS).dump())
+    changed = differences(_completed(yaml.safe_load(saved), defaults), yaml.safe_load(cfg.dump()))
     lines = {key: f"{key}: {before!r} -> {now!r}" for key, (before, now) in changed.items()}
     fixed = [line for key, line in lines.items() if below(key, _FIXED) and not below(key, _FREE)]
     if fixed:
@@ -67,3 +71,12 @@ def check_resumed_config(saved: str, cfg: CfgNode) -> list[str]:
             + "\nStart a new run in another OUTPUT_DIR; MODEL.WEIGHTS takes the checkpoint as its starting point."
         )
     return list(lines.values())
+
+
+def _completed(saved: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    nodes = {
+        key: _completed(saved.get(key, {}), value)
+        for key, value in defaults.items()
+        if isinstance(value, dict) and isinstance(saved.get(key, {}), dict)
+    }
+    return {**defaults, **saved, **nodes}

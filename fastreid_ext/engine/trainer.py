@@ -120,7 +120,11 @@ class DefaultTrainer:
         if self.average is not None:
             built.append(self.average)
         if cfg.TEST.PRECISE_BN.ENABLED:
-            batches, _ = build_train_loader(cfg, self.data, device=self.device, stores=self.stores)
+            # Of the stage that training ends with.
+            start = solver.FIRST_STAGE.EPOCHS * self.loop.iters_per_epoch
+            batches, _ = build_train_loader(
+                cfg, self.data, device=self.device, stores=self.stores, start_iteration=start
+            )
             built.append(hooks.PreciseBN(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))
         self.best: hooks.BestCheckpointer | None = None
         if self.test_data:

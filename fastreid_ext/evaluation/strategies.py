@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fastreid_ext.config import CfgNode
-from fastreid_ext.modeling.last_layers import last_activations, pooling_layers, swapped
+from fastreid_ext.config import CfgNode, ConfigError
+from fastreid_ext.modeling.last_layers import dropping_poolings, last_activations, pooling_layers, swapped
 from fastreid_ext.modeling.layers.pooling import MixedPool
 
 __all__ = ["InferenceStrategies", "check_strategies"]
@@ -42,9 +42,14 @@ class InferenceStrategies:
 
         Raises:
             ConfigError: the model has no pooling that could be another, or its last activation is no ReLU or cannot be
-                known.
+                known, or its pooling drops what a leaky ReLU lets pass.
         """
         alpha, slope = self.mixed_pool, self.leaky_relu
+        if slope is not None and alpha is None and (dropping := dropping_poolings(model)):
+            raise ConfigError(
+                f"TEST.LEAKY_RELU lets negative values pass, which {' and '.join(dropping)} drops: turn "
+                f"TEST.MIXED_POOL.ENABLED on, too, or TEST.LEAKY_RELU.ENABLED off"
+            )
         with ExitStack() as stack:
             # The trial that finds the last activations is of the model as it is.
             activations = [] if slope is None else last_activations(model)

@@ -13,7 +13,7 @@ from fastreid_ext.modeling.layers.pooling import POOLINGS, Flatten, Identity
 from fastreid_ext.modeling.meta_arch.base import ReIDModel
 from fastreid_ext.modeling.trial import names_of_last_relus
 
-__all__ = ["Place", "last_activations", "pooling_layers", "swapped"]
+__all__ = ["Place", "dropping_poolings", "last_activations", "pooling_layers", "swapped"]
 
 Place = tuple[nn.Module, str]
 """A module and the name of a child of it."""
@@ -74,6 +74,15 @@ def last_activations(model: nn.Module) -> list[Place]:
     found = names_of_last_relus(model, unknown) if unknown else {}
     names = [f"{part}.{name}" for part in parts for name in declared[part]] + list(found.values())
     return [place for name in names for place in _places(model, model.get_submodule(name))]
+
+
+def dropping_poolings(model: nn.Module) -> list[str]:
+    """Kinds of the poolings of heads that let nothing negative pass, such as GeM, which say so in `drops_negatives`."""
+    try:
+        poolings = [parent.get_submodule(name) for parent, name in pooling_layers(model)]
+    except ConfigError:
+        return []
+    return sorted({type(pooling).__name__ for pooling in poolings if getattr(pooling, "drops_negatives", False)})
 
 
 @contextmanager

@@ -62,9 +62,15 @@ class GroupLoss(Loss):
     ) -> None:
         super().__init__()
         if not 0 < temperature < inf:
-            raise ValueError(f"the temperature of Group Loss is {temperature}; it must be above 0 and finite")
-        if anchors < 0 or steps < 0:
-            raise ValueError(f"Group Loss takes numbers of anchors and steps from 0 on, not {anchors} and {steps}")
+            raise ValueError(
+                f"the temperature of Group Loss (MODEL.LOSSES.GROUP.TEMPERATURE) is {temperature}; it must be above 0 "
+                f"and finite"
+            )
+        if not all(type(number) is int and number >= 0 for number in (anchors, steps)):
+            raise ValueError(
+                f"Group Loss (MODEL.LOSSES.GROUP) takes whole numbers of anchors and steps from 0 on, "
+                f"not {anchors} and {steps}"
+            )
         check_negatives(similarity)
         self.temperature, self.anchors, self.steps = temperature, anchors, steps
         self.similarity, self.sparse = similarity, sparse
@@ -77,7 +83,7 @@ class GroupLoss(Loss):
             ConfigError: all images of an identity in a batch would be anchors.
         """
         node = cfg.MODEL.LOSSES.GROUP
-        if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler" and node.ANCHORS >= cfg.DATALOADER.NUM_INSTANCE:
+        if _samplers(cfg) - {"TrainingSampler"} and node.ANCHORS >= cfg.DATALOADER.NUM_INSTANCE:
             raise ConfigError(
                 f"MODEL.LOSSES.GROUP.ANCHORS is {node.ANCHORS}, but a batch has DATALOADER.NUM_INSTANCE "
                 f"{cfg.DATALOADER.NUM_INSTANCE} images of an identity: one at least must be no anchor, or there is "
@@ -115,15 +121,17 @@ class GroupLoss(Loss):
             Result: scalar.
 
         Raises:
-            ValueError: the shapes do not fit together, or each identity would have more anchors than there are images.
+            ValueError: the shapes do not fit together. On a CPU, where that can be seen without waiting, also: no
+                identity has as many images as anchors, or the pids are no columns of the logits.
         """
         check_inputs(embeddings, pids)
         check_inputs(logits, pids)
         self._check_options(pids, anchor_mask, relations)
-        if not len(pids):
-            return widen(embeddings).sum() + widen(logits).sum()
+        if len(pids) and not (pids.is_cuda or torch.compiler.is_compiling()):
+            self._check_pids(pids, logits.shape[1], drawn=anchor_mask is None)
         chosen = draw_anchors(pids, self.anchors) if anchor_mask is None else anchor_mask
-        return self._of_batch(embeddings, logits[:, pids] if self.sparse else logits, pids, chosen, relations)
+        logits = logits.index_select(1, pids) if self.sparse else logits
+        return self._of_batch(embeddings, logits, pids, chosen, relations)
 
     def from_outputs(self, outputs: Mapping[str, Any], pids: Tensor) -> Tensor:
         """The loss of `outputs["features"]` and `outputs["pred_class_logits"]` of all ranks, the same on every rank.
@@ -134,16 +142,21 @@ class GroupLoss(Loss):
             pids: (B,), B equal on all ranks.
             Result: scalar.
         """
-        logits, everyone = outputs["pred_class_logits"], gather(pids)
-        logits = gather(logits[:, everyone] if self.sparse else logits)
+        embeddings, logits, everyone = outputs["features"], outputs["pred_class_logits"], gather(pids)
+        check_inputs(embeddings, pids)
+        check_inputs(logits, pids)
+        self._check_options(everyone, None, outputs.get("relations"))
+        logits = gather(logits.index_select(1, everyone) if self.sparse else logits)
         # Drawn here and not by each rank of all images, whose random numbers differ.
         anchors = gather(draw_anchors(pids, self.anchors))
-        return self._of_batch(gather(outputs["features"]), logits, everyone, anchors, outputs.get("relations"))
+        return self._of_batch(gather(embeddings), logits, everyone, anchors, outputs.get("relations"))
 
     def _of_batch(
         self, embeddings: Tensor, logits: Tensor, pids: Tensor, anchors: Tensor, relations: Tensor | None
     ) -> Tensor:
         """The loss; of the sparse form, logits have a column an image, that of its identity."""
+        if not len(pids):
+            return widen(embeddings).sum() + widen(logits).sum()
         scores, true = widen(logits) / self.temperature, pids
         if self.sparse:
             true = first_of_each(pids[:, None] == pids)
@@ -160,8 +173,6 @@ class GroupLoss(Loss):
 
     def _check_options(self, pids: Tensor, anchor_mask: Tensor | None, relations: Tensor | None) -> None:
         images = len(pids)
-        if anchor_mask is None and self.anchors > images > 0:
-            raise ValueError(f"Group Loss is to draw {self.anchors} anchors of an identity from {images} images")
         if anchor_mask is not None and (anchor_mask.shape != pids.shape or anchor_mask.dtype != torch.bool):
             raise ValueError(
                 f"anchor_mask is boolean and has an entry an image ({images},), "
@@ -169,6 +180,17 @@ class GroupLoss(Loss):
             )
         if relations is not None and relations.shape != (images, images):
             raise ValueError(f"relations are of pairs ({images}, {images}), not {tuple(relations.shape)}")
+
+    def _check_pids(self, pids: Tensor, classes: int, *, drawn: bool) -> None:
+        least, most = (int(end) for end in pids.aminmax())
+        if least < 0 or most >= classes:
+            raise ValueError(f"pids are columns of the logits, 0 to {classes - 1}, but some are {least} or {most}")
+        images = int((pids[:, None] == pids).sum(1).max())
+        if drawn and self.anchors > images:
+            raise ValueError(
+                f"Group Loss is to draw {self.anchors} anchors of each identity, but no identity of the batch has more "
+                f"than {images} images"
+            )
 
     def extra_repr(self) -> str:
         """The arguments, for printing the model."""
@@ -182,3 +204,12 @@ def _with_relations(similarities: Tensor, relations: Tensor) -> Tensor:
     itself = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
     of_known = (relations > 0).to(similarities.dtype).masked_fill(itself, 0)
     return torch.where(relations == 0, similarities, of_known)
+
+
+def _samplers(cfg: CfgNode) -> set[str]:
+    """Of the stages of training that have this loss."""
+    first = cfg.SOLVER.FIRST_STAGE
+    of_first = bool(first.EPOCHS) and GroupLoss.__name__ in first.LOSSES
+    of_second = GroupLoss.__name__ in cfg.MODEL.LOSSES.NAME or not of_first
+    stages = ((first.SAMPLER_TRAIN, of_first), (cfg.DATALOADER.SAMPLER_TRAIN, of_second))
+    return {sampler for sampler, used in stages if used}

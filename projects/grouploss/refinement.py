@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, pow
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["refine"]
 
@@ -19,10 +20,10 @@ def refine(log_probabilities: Tensor, similarities: Tensor, steps: int, fixed: T
     support is 0 wherever it has mass keeps its value, for which the formula has 0 / 0. For symmetric, non-negative W,
     sum_ij w_ij x_i . x_j never decreases (Baum and Eagon; eqs. 9 and 10).
 
-    Support is summed in units of the image's largest similarity and of each class's largest assignment, so that neither
-    weak similarities nor unlikely classes underflow. Where it is 0 for a class that the image has mass in, beside
-    others that are supported, it counts as a very small number (in float32 1e-28): the loss of such an image is large,
-    but finite, and has a gradient.
+    Support is summed in units of the image's largest similarity and of each class's largest assignment, so that weak
+    similarities and unlikely classes count. Where it is below a very small number (in float32 1e-28) in these units, or
+    0, for a class that the image has mass in, beside others that are supported, it counts as that number: the loss of
+    such an image is large, but finite, and has a gradient. There is no second derivative.
 
     Args:
         log_probabilities: X, in logarithms; minus infinity is no mass.
@@ -59,6 +60,7 @@ class _Refinement(torch.autograd.Function):
         return log_x
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         log_x, similarities, units, *kept = ctx.saved_tensors
         gradient, of_similarities = gradients[0], None
@@ -113,4 +115,4 @@ def _step_backward(
 
 def _least(support: Tensor) -> float:
     """What support of 0 counts as: so far from the smallest number that gradients of its logarithm do not overflow."""
-    return float(torch.finfo(support.dtype).tiny) ** 0.75
+    return pow(torch.finfo(support.dtype).tiny, 0.75)

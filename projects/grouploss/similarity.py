@@ -25,9 +25,11 @@ def check_negatives(negatives: str) -> None:
     Raises:
         ValueError: it is neither "clamp" nor "shift".
     """
-    if negatives not in get_args(Negatives):
+    known = get_args(Negatives)
+    if negatives not in known:
         raise ValueError(
-            f"unknown similarity '{negatives}' of Group Loss: choose one of {', '.join(get_args(Negatives))}"
+            f"unknown similarity '{negatives}' of Group Loss (MODEL.LOSSES.GROUP.SIMILARITY): choose one of "
+            f"{', '.join(known)}"
         )
 
 

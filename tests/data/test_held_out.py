@@ -123,6 +123,8 @@ def test_from_a_config(market_folder: Callable[..., Path]) -> None:
     assert build_dataset(same.spec).query == held.query
     cfg = load_config("", ["DATASETS.NAMES", (held.spec,)])
     assert build_train_data(cfg).num_classes == 6
+    with pytest.raises(ConfigError, match="COMBINEALL would train on the identities that HeldOut leaves out"):
+        build_train_data(load_config("", ["DATASETS.NAMES", (held.spec,), "DATASETS.COMBINEALL", True]))
 
 
 def test_options_of_the_other_set(market_folder: Callable[..., Path]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.data.sample import Sample
@@ -19,6 +20,7 @@ from fastreid_ext.data.samplers import NaiveIdentitySampler, StagedSampler, Trai
 from fastreid_ext.engine import DefaultTrainer
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.hooks import Hook, TrainingInterrupted
+from fastreid_ext.engine.resume import check_resumed_config
 from fastreid_ext.modeling.losses import CrossEntropyLoss, TripletLoss
 from fastreid_ext.modeling.losses.criterion import Criterion, build_criterion
 
@@ -100,6 +102,32 @@ def test_a_resumed_run_cannot_change_its_stages(make_cfg: MakeCfg) -> None:
     changed = {**STAGES, "SOLVER__FIRST_STAGE__BASE_LR": 2e-4}
     with pytest.raises(ConfigError, match=r"cannot be resumed[\s\S]*FIRST_STAGE.BASE_LR"):
         prepared(make_cfg(**changed), resume=True)
+
+
+def test_a_run_from_before_there_were_stages_is_resumed(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg(SOLVER__MAX_EPOCH=1)
+    saved = yaml.safe_load(cfg.dump())
+    del saved["SOLVER"]["FIRST_STAGE"], saved["TEST"]["MIXED_POOL"]
+    assert check_resumed_config(yaml.safe_dump(saved), make_cfg(SOLVER__MAX_EPOCH=2)) == ["SOLVER.MAX_EPOCH: 1 -> 2"]
+    with pytest.raises(ConfigError, match=r"SOLVER.FIRST_STAGE.EPOCHS: 0 -> 1"):
+        check_resumed_config(yaml.safe_dump(saved), make_cfg(SOLVER__MAX_EPOCH=2, SOLVER__FIRST_STAGE__EPOCHS=1))
+
+
+def test_another_number_of_classes_than_the_checkpoints(make_cfg: MakeCfg) -> None:
+    cfg = make_cfg(SOLVER__MAX_EPOCH=1)
+    prepared(cfg).train()
+    path = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    folder = Path(cfg.DATASETS.NAMES[0].partition(":")[2]) / "bounding_box_train"
+    for image in sorted(folder.iterdir())[:6]:
+        image.unlink()
+    with pytest.raises(ConfigError, match=r"cannot be resumed[\s\S]*MODEL.HEADS.NUM_CLASSES: \d -> \d"):
+        prepared(make_cfg(SOLVER__MAX_EPOCH=2), resume=True)
+    # Weights alone begin another training, without the classifier.
+    trainer = prepared(make_cfg("other", MODEL__WEIGHTS=str(path)))
+    state = read_checkpoint(path)["model"]
+    own = trainer.model.state_dict()
+    assert own["heads.weight"].shape != state["heads.weight"].shape
+    assert torch.equal(own["backbone.conv1.conv.weight"], state["backbone.conv1.conv.weight"])
 
 
 def test_losses_of_the_stages() -> None:

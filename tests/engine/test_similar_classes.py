@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, ConfigError
-from fastreid_ext.data.samplers import SimilarIdentitySampler, StagedSampler
+from fastreid_ext.data.samplers import BatchStream, SimilarIdentitySampler, StagedSampler
 from fastreid_ext.engine import DefaultTrainer
 from fastreid_ext.engine.checkpoint import read_checkpoint
 from fastreid_ext.engine.class_means import ClassMeans
@@ -153,6 +153,18 @@ def test_means_of_the_unseen_stay() -> None:
     assert means.known.tolist() == [True, False, True]
     assert means.means is not None
     torch.testing.assert_close(means.means, torch.tensor([[1.0, 0.0], [0.0, 0.0], [-0.5, -0.5]]))
+
+
+def test_identities_that_were_not_seen_have_no_neighbours_and_are_none() -> None:
+    """Neighbours are labels, not places among the identities that are known."""
+    sampler = SimilarIdentitySampler([0, 0, 1, 1, 2, 2, 3, 3], [0] * 8, batch_size=4, num_instances=2)
+    hook = SimilarClasses(nn.Identity(), sampler, BatchStream(sampler))
+    # Identity 1 has not been seen; 0 is nearer to 3 than to 2.
+    hook.means.add(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.5]]), torch.tensor([0, 2, 3]))
+    hook.means.end_epoch()
+    similar = hook._similar()
+    assert similar is not None
+    assert similar.tolist() == [[3, 2], [-1, -1], [3, 0], [0, 2]]
 
 
 class Outputs(nn.Module):

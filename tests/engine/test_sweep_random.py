@@ -85,6 +85,7 @@ def test_all_settings_are_found_before_there_are_no_more() -> None:
         ("integer(0.5,2)", "two whole numbers"),
         ("log(a,b)", "two numbers"),
         ("log(1,2),3", "give it alone"),
+        ("integer(0,100000000000000000000)", "smaller than 2"),
     ],
 )
 def test_intervals_that_are_none(text: str, message: str) -> None:

@@ -20,7 +20,7 @@ from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.side_by_side import side_by_side
 from fastreid_ext.evaluation.strategies import InferenceStrategies, check_strategies
 from fastreid_ext.functional.beta_norm import beta_normalize
-from fastreid_ext.modeling.layers import GlobalAvgPool
+from fastreid_ext.modeling.layers import GeneralizedMeanPooling, GlobalAvgPool
 from fastreid_ext.modeling.meta_arch import Baseline
 from fastreid_ext.modeling.meta_arch.base import image_arguments
 
@@ -109,6 +109,11 @@ def test_strategies_that_do_not_fit_are_refused_beforehand(dataset: MarketLayout
         check_strategies(config(*LEAKY), model)
     with pytest.raises(ConfigError, match=r"TEST\.LEAKY_RELU"):
         evaluate(config(*LEAKY), model, [dataset])
+    model = small_model(nn.ReLU())
+    model.heads.pool = GeneralizedMeanPooling()
+    check_strategies(config(*POOL, *LEAKY), model)
+    with pytest.raises(ConfigError, match=r"GeneralizedMeanPooling drops: turn TEST\.MIXED_POOL\.ENABLED on"):
+        check_strategies(config(*LEAKY), model)
     model.heads.pool = nn.AdaptiveAvgPool2d(1)
     with pytest.raises(ConfigError, match=r"TEST\.MIXED_POOL"):
         check_strategies(config(*POOL), model)

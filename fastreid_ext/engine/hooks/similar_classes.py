@@ -34,10 +34,17 @@ class SimilarClasses(Hook):
         criterion: of the model that is trained; called with a head's outputs and pids that are numbered from 0.
         sampler: that is told.
         stream: of its batches, or of a `StagedSampler`'s of which it is a part.
+        device: of the features, on which a resumed run finds neighbours as one that went on does.
     """
 
-    def __init__(self, criterion: nn.Module, sampler: SimilarIdentitySampler, stream: BatchStream) -> None:
-        self.criterion, self.sampler, self.stream = criterion, sampler, stream
+    def __init__(
+        self,
+        criterion: nn.Module,
+        sampler: SimilarIdentitySampler,
+        stream: BatchStream,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.criterion, self.sampler, self.stream, self.device = criterion, sampler, stream, device
         self.means = ClassMeans(len(sampler.images_of))
         self._handle: Any = None
         self._level = logging.INFO
@@ -81,7 +88,8 @@ class SimilarClasses(Hook):
         return {**self.means.state_dict(), **similar}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.means.load_state_dict({name: value for name, value in state.items() if name != "similar"})
+        means = {name: value.to(self.device) for name, value in state.items() if name != "similar"}
+        self.means.load_state_dict(means)
         self.sampler.use(state["similar"].numpy() if "similar" in state else None)
 
     def _of_this_epoch(self) -> BatchSampler:
@@ -121,4 +129,4 @@ def similar_classes_hook(model: nn.Module, loader: TrainLoader) -> SimilarClasse
             f"SimilarIdentitySampler sees features where losses are computed from them, but {type(model).__name__} has "
             f"no criterion: take NaiveIdentitySampler"
         )
-    return SimilarClasses(criterion, similar, loader.stream)
+    return SimilarClasses(criterion, similar, loader.stream, next(model.parameters()).device)

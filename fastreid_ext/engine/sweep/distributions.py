@@ -39,7 +39,7 @@ class Distribution:
         else:
             value = rng.uniform(self.low, self.high)
         # An end of more digits is not to be rounded out of the interval.
-        return f"{min(max(float(f'{value:.{_DIGITS}g}'), self.low), self.high):.15g}"
+        return f"{min(max(float(f'{value:.{_DIGITS}g}'), self.low), self.high)!r}".removesuffix(".0")
 
 
 def find_distribution(key: str, values: Sequence[str]) -> Distribution | None:
@@ -65,6 +65,8 @@ def find_distribution(key: str, values: Sequence[str]) -> Distribution | None:
         raise ConfigError(f"{written}: write {kind}(a,b) with two {_numbers(kind)}") from error
     if not (low < high and math.isfinite(high - low) and (kind != "log" or low > 0)):
         raise ConfigError(f"{written}: write the smaller end first, both finite{' and above 0' * (kind == 'log')}")
+    if kind == "integer" and max(abs(low), abs(high)) >= 2**63:
+        raise ConfigError(f"{written}: integers are smaller than 2^63")
     return Distribution(kind, low, high)
 
 

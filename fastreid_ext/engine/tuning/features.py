@@ -18,7 +18,7 @@ from fastreid_ext.evaluation.extraction import extract
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.inference import eval_mode
 from fastreid_ext.evaluation.strategies import InferenceStrategies
-from fastreid_ext.modeling.last_layers import Place, last_activations, pooling_layers
+from fastreid_ext.modeling.last_layers import Place, dropping_poolings, last_activations, pooling_layers
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["COARSE_ALPHAS", "COARSE_SLOPES", "Choices", "SettingFeatures"]
@@ -178,10 +178,14 @@ class SettingFeatures:
     def _choices(self, strategies: Sequence[str]) -> Choices:
         lacking = {"mixed_pool": self._poolings, "leaky_relu": self._activations}
         possible = tuple(name for name in strategies if lacking.get(name, True))
+        # A leaky ReLU by itself says nothing where the trained pooling drops negative values.
+        dropped = self.base.alpha is None and bool(dropping_poolings(self.model))
+        if dropped and "mixed_pool" not in possible:
+            possible = tuple(name for name in possible if name != "leaky_relu")
         if not possible:
             raise ConfigError(f"the model can have none of {', '.join(strategies)}: there is nothing to search")
         if not self.in_one_pass:
-            return Choices(possible, COARSE_ALPHAS, COARSE_SLOPES)
+            return Choices(possible, COARSE_ALPHAS, COARSE_SLOPES, not dropped)
         alphas = tuple(alpha for alpha in _FINE if alpha != self._trained)
         return Choices(possible, alphas, _FINE[1:], self._trained is not None)
 

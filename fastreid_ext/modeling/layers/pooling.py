@@ -100,6 +100,8 @@ class ClipGlobalAvgPool(nn.Module):
         returns: (B, C, 1, 1).
     """
 
+    drops_negatives = True
+
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3), keepdim=True).clamp(0.0, 1.0)
 
@@ -136,6 +138,7 @@ class GeneralizedMeanPooling(nn.Module):
         returns: (B, C, 1, 1), of the type of `x`.
     """
 
+    drops_negatives = True
     p: float | Tensor
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:

@@ -48,7 +48,7 @@ def assert_equal(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolera
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 2**30),
     images=st.integers(1, 7),
@@ -87,10 +87,9 @@ def test_gradients_equal_the_loops(sparse: bool, similarity: str, steps: int) ->
 @every_form
 @every_similarity
 @pytest.mark.parametrize("steps", range(1, 5))
-@pytest.mark.parametrize("anchors", [0.0, 0.4])
-def test_gradcheck(sparse: bool, similarity: str, steps: int, anchors: float) -> None:
-    batch = draw_batch(21, 6, 4, 3, anchors=anchors)
-    assert batch.anchors.any() == (anchors > 0)
+def test_gradcheck(sparse: bool, similarity: str, steps: int) -> None:
+    batch = draw_batch(21, 6, 4, 3, anchors=0.4)
+    assert batch.anchors.any() and not batch.anchors.all()
     loss = GroupLoss(temperature=2.0, steps=steps, similarity=similarity, sparse=sparse)  # type: ignore[arg-type]
     inputs = (batch.embeddings.requires_grad_(), batch.logits.requires_grad_())
     for relations in (None, draw_relations(1, 6, 0.3)):
@@ -111,7 +110,7 @@ def test_without_steps_it_is_cross_entropy(similarity: str, temperature: float) 
     assert not found[2][anchors].any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**30), **(options | {"sparse": st.just(True)}))
 def test_sparse_equals_dense(seed: int, sparse: bool, **kwargs: Any) -> None:
     """Where all mass lies in the batch's identities; and dense of their logits and numbers alone is sparse."""
@@ -136,7 +135,7 @@ def test_sparse_differs_from_dense_elsewhere() -> None:
     assert abs(loss_of(batch) - loss_of(batch, sparse=True)) > 0.01
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**30), **options)
 def test_neither_order_nor_names_matter(seed: int, **kwargs: Any) -> None:
     batch = draw_batch(seed)
@@ -197,6 +196,7 @@ def test_relations() -> None:
     same = torch.where(batch.pids[:, None] == batch.pids, 1, -1)
     value, of_embeddings, of_logits = with_gradients(lambda b: loss_of(b, same), batch)
     assert not of_embeddings.any() and of_logits.any()
+    assert (same.diagonal() == 1).all() and torch.equal(loss_of(batch, same - torch.eye(8)), value)
     other = replace(batch, embeddings=torch.randn(8, 3, dtype=torch.float64))
     assert torch.equal(loss_of(other, same.double()), value)
 
@@ -288,7 +288,7 @@ def test_wrong_inputs_are_refused(sparse: bool) -> None:
         ((e[:7], x, pids), r"\(7, 4\) and \(8,\)"),
         ((e, x, pids[:7]), r"\(8, 4\) and \(7,\)"),
         ((e, x, pids[:, None]), r"\(8, 4\) and \(8, 1\)"),
-        ((e[:1], x[:1], pids[:1]), "2 anchors of an identity from 1 image"),
+        ((e[:1], x[:1], pids[:1]), "2 anchors of each identity, but no identity of the batch has more than 1 image"),
         ((e, x, pids, flags[:7]), r"anchor_mask .*\(8,\), not \(7,\)"),
         ((e, x, pids, flags[:, None]), r"anchor_mask .*\(8,\), not \(8, 1\)"),
         ((e, x, pids, flags.long()), "anchor_mask is boolean .* torch.int64"),

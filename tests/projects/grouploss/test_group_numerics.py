@@ -187,7 +187,7 @@ def test_nothing_to_learn_is_zero_with_a_graph(sparse: bool, images: int, dtype:
 def test_every_identity_once(sparse: bool, similarity: Any) -> None:
     """Nobody is drawn as an anchor."""
     embeddings, logits, pids = draw(8, 5).requires_grad_(), draw(8, 9, seed=1).requires_grad_(), torch.arange(8)
-    loss = GroupLoss(temperature=1.0, anchors=2, similarity=similarity, sparse=sparse)
+    loss = GroupLoss(temperature=1.0, anchors=1, similarity=similarity, sparse=sparse)
     found = loss(embeddings, logits, pids)
     assert torch.equal(found, loss(embeddings, logits, pids, NOBODY)) and found > 0
     assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients_of(found, embeddings, logits))
@@ -232,7 +232,9 @@ def test_descent_makes_identities_alike(sparse: bool, similarity: Any) -> None:
 @every_similarity
 @pytest.mark.parametrize("given", [False, True])
 def test_nothing_depends_on_values_that_a_gpu_would_have_to_send(sparse: bool, similarity: Any, given: bool) -> None:
-    with FakeTensorMode():
+    # On a CPU, wrong pids are looked for, which takes their values.
+    with FakeTensorMode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "is_cuda", True)
         embeddings, logits = torch.randn(8, 5, requires_grad=True), torch.randn(8, 9, requires_grad=True)
         pids, anchors = torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.bool)
         loss = GroupLoss(similarity=similarity, sparse=sparse)
@@ -272,3 +274,23 @@ def test_compiled_it_is_the_same(sparse: bool) -> None:
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients_of(found, embeddings, logits), gradients_of(expected, embeddings, logits))
     assert compiled(embeddings, logits, PIDS).isfinite()
+
+
+@every_form
+def test_pids_that_are_no_columns_are_refused(sparse: bool) -> None:
+    embeddings, logits = draw(8, 5), draw(8, 6)
+    for pids in (PIDS - PIDS.max() - 1, PIDS + 6):
+        with pytest.raises(ValueError, match=r"columns of the logits, 0 to 5, but some are -?\d+ or -?\d+"):
+            GroupLoss(sparse=sparse)(embeddings, logits, pids)
+
+
+@every_form
+def test_what_a_head_gives_is_checked(sparse: bool) -> None:
+    loss = GroupLoss(sparse=sparse)
+    outputs = {"features": draw(8, 5), "pred_class_logits": draw(8, 6)}
+    with pytest.raises(ValueError, match=r"\(7, 5\) and \(8,\)"):
+        loss.from_outputs({**outputs, "features": draw(7, 5)}, PIDS)
+    with pytest.raises(ValueError, match=r"relations .*\(8, 8\), not \(8, 7\)"):
+        loss.from_outputs({**outputs, "relations": torch.zeros(8, 7)}, PIDS)
+    nobody = {name: value[:0].requires_grad_() for name, value in outputs.items()}
+    assert loss.from_outputs(nobody, PIDS[:0]).item() == 0

@@ -144,6 +144,11 @@ def test_a_class_that_only_others_have_support_for_stays_possible() -> None:
         log_x = x.log().to(dtype)
         found = refine(log_x, 1 - torch.eye(2, dtype=dtype), 1)
         assert lowest < found[0, 0] < -60 and found[0, 1] == 0 and torch.equal(found[1], log_x[1])
+        # It is as if that support were a constant, even of images that have mass in the class and are not similar.
+        three = torch.tensor([[0.5, 0.5], [0, 1], [1, 0]], dtype=dtype).log()
+        w = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=dtype, requires_grad=True)
+        (gradient,) = torch.autograd.grad(refine(three, w, 1)[0, 0], w)
+        assert gradient.abs().max() < 10
 
 
 def test_one_certain_image_among_others_is_a_fixed_point() -> None:
