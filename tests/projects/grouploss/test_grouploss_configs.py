@@ -52,7 +52,7 @@ TABLE_8: dict[str, tuple[int, dict[str, tuple[int, float, float]]]] = {
     "169": (1664, {"cub": (12650980, 65.4, 69.5), "cars": (12647650, 88.4, 75.2), "sop": (31328950, 79.4, 92.0)}),
     "201": (1920, {"cub": (18285028, 63.7, 68.4), "cars": (18281186, 88.6, 75.8), "sop": (39834806, 79.8, 92.1)}),
 }
-SMALL = ("quickstart", "refinement")
+SMALL = ("quickstart", "refinement", "refinement_start")
 
 
 def load(name: str, *options: Any) -> CfgNode:
@@ -209,7 +209,7 @@ def test_the_middle_is_tested() -> None:
     assert pipeline.centre_crop == (227, 227) and cfg.INPUT.SIZE_TEST == [256, 256]
 
 
-@pytest.mark.parametrize("name", [*RETRIEVAL, *REID, *SMALL])
+@pytest.mark.parametrize("name", [*RETRIEVAL, *REID, "quickstart", "refinement"])
 def test_all_images_of_an_identity_cannot_be_anchors(name: str) -> None:
     instances = load(name).DATALOADER.NUM_INSTANCE
     classes = ["MODEL.HEADS.NUM_CLASSES", 4]
@@ -219,13 +219,14 @@ def test_all_images_of_an_identity_cannot_be_anchors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_trainings_have_both_stages(name: str) -> None:
+def test_small_trainings_need_no_other_weights(name: str) -> None:
     cfg = load(name)
     assert f"logs/grouploss/{name}" == cfg.OUTPUT_DIR
-    assert cfg.SOLVER.FIRST_STAGE.EPOCHS == 2 < cfg.SOLVER.MAX_EPOCH
     assert (cfg.MODEL.BACKBONE.DEPTH, cfg.MODEL.BACKBONE.PRETRAIN, cfg.SOLVER.OPT) == ("18x", False, "AdamW")
     assert cfg.DATASETS.NAMES == ("SynthReID",) and cfg.SOLVER.IMS_PER_BATCH in (60, 64)
-    assert (name == "quickstart") == cfg.INPUT.FLIP.ENABLED
+    assert (name == "quickstart") == cfg.INPUT.FLIP.ENABLED == (cfg.SOLVER.FIRST_STAGE.EPOCHS == 2)
+    start = "logs/grouploss/refinement_start/model_final.pth" if name == "refinement" else ""
+    assert start == cfg.MODEL.WEIGHTS
 
 
 def test_sweeps_over_refinement_steps_can_be_planned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,12 +235,12 @@ def test_sweeps_over_refinement_steps_can_be_planned(monkeypatch: pytest.MonkeyP
     sizes = []
     for command in re.findall(r"# +(python tools/sweep\.py .*)", text):
         words = shlex.split(command)
-        assert words[2:4] == ["--config-files", "projects/grouploss/configs/refinement.yml"]
-        axes, fixed = parse_options(words[words.index("--discard-checkpoints") + 1 :])
+        assert words[2:4] == ["--config-files", "grouploss/refinement"]
+        axes, fixed = parse_options(words[words.index("OUTPUT_DIR") :])
         settings = plan_settings([words[3]], axes, fixed)
         sizes.append(len(settings))
         assert {setting.cfg.DATASETS.TESTS for setting in settings} == {("MarketLayout:<folder>",)}
-    assert sizes == [6, 1]
+    assert sizes == [6, 2]
 
 
 def cells(table: str) -> list[list[float]]:
