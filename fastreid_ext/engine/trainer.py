@@ -185,7 +185,7 @@ class DefaultTrainer:
         if self.cfg.MODEL.WEIGHTS:
             path = self.cfg.MODEL.WEIGHTS
             report = load_weights(self.model, read_checkpoint(path), source=path, memories=False)
-            self.log.info(f"{path}: {report}")
+            (self.log.warning if report.other_shape else self.log.info)(f"{path}: {report}")
 
     def train(self) -> Results:
         """Trains to the end and returns the final results, which are also in `results.json`.

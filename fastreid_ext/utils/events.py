@@ -66,6 +66,12 @@ class EventStorage:
             if version > since
         }
 
+    def forget_histories(self) -> None:
+        """Smooths what comes from now on by itself, because the training has changed."""
+        for history in self._histories.values():
+            history.clear()
+        self._smoothed.clear()
+
     def __enter__(self) -> EventStorage:
         self._stack.append(self)
         return self

@@ -173,6 +173,8 @@ class GroupLoss(Loss):
 
     def _check_options(self, pids: Tensor, anchor_mask: Tensor | None, relations: Tensor | None) -> None:
         images = len(pids)
+        if pids.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"pids are whole numbers of type int64 or int32, not {pids.dtype}")
         if anchor_mask is not None and (anchor_mask.shape != pids.shape or anchor_mask.dtype != torch.bool):
             raise ValueError(
                 f"anchor_mask is boolean and has an entry an image ({images},), "

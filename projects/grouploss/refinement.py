@@ -35,7 +35,12 @@ def refine(log_probabilities: Tensor, similarities: Tensor, steps: int, fixed: T
         log_probabilities: (B, C), rows of probabilities that sum to 1. similarities: (B, B), not negative.
         fixed: (B,), boolean.
         Result: (B, C).
+
+    Raises:
+        ValueError: a negative number of steps.
     """
+    if steps < 0:
+        raise ValueError(f"refinement takes a number of steps from 0 on, not {steps}")
     if not steps:
         return log_probabilities
     free = None if fixed is None else ~fixed

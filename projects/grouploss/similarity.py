@@ -46,7 +46,11 @@ def pearson_similarities(embeddings: Tensor, negatives: Negatives = "clamp") -> 
     Shape:
         embeddings: (B, D), of any floating type.
         Result: (B, B), symmetric, in float32 at least.
+
+    Raises:
+        ValueError: `negatives` is neither.
     """
+    check_negatives(negatives)
     wide = widen(embeddings)
     centred = wide - wide.mean(1, keepdim=True)
     lengths = torch.linalg.vector_norm(torch.stack([centred.detach(), wide.detach()]), dim=2)

@@ -70,6 +70,8 @@ def test_stages_have_losses_and_rates_of_their_own(make_cfg: MakeCfg) -> None:
     trainer = prepared(cfg, *(At(step, lambda s=step: moments.update({s: step_of(trainer)})) for step in (6, 7)))
     trainer.train()
     logged = lines(cfg)
+    # Nothing of the first stage is in the smoothed figures of the second.
+    assert logged[6]["total_loss"] == logged[6]["loss_triplet"]
     assert [("loss_cls" in line, "loss_triplet" in line) for line in logged] == [(True, False)] * 6 + [
         (False, True)
     ] * 6

@@ -86,6 +86,7 @@ def test_all_settings_are_found_before_there_are_no_more() -> None:
         ("log(a,b)", "two numbers"),
         ("log(1,2),3", "give it alone"),
         ("integer(0,100000000000000000000)", "smaller than 2"),
+        ("lgo(0.1,1)", "no such distribution"),
     ],
 )
 def test_intervals_that_are_none(text: str, message: str) -> None:

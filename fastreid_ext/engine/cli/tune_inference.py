@@ -30,6 +30,8 @@ from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
 
+_SHARE = 0.3
+_FEW_QUERIES = 50
 # What inference.yml says itself.
 _WRITTEN = ("OUTPUT_DIR", "MODEL.WEIGHTS", "TEST.METRIC", "TEST.BEST_METRIC")
 _WRITTEN_NODES = ("TEST.MIXED_POOL.", "TEST.BETA_NORM.", "TEST.LEAKY_RELU.", "TEST.RERANK.", "TEST.FLIP.")
@@ -61,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", type=int, default=200, help="how many to try (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the search, and of the identities that are held out")
     parser.add_argument(
-        "--share", type=float, default=0.3, help="of the training identities, held out if DATASETS.NAMES is no HeldOut"
+        "--share",
+        type=float,
+        default=_SHARE,
+        help="of the training identities, held out if DATASETS.NAMES is no HeldOut",
     )
     parser.add_argument("--metric", default="", help="figure that counts (default: TEST.BEST_METRIC)")
     parser.add_argument(
@@ -108,6 +113,8 @@ def _tell_of(dataset: ReIDDataset, trained_on: Sequence[ReIDDataset | str]) -> N
         f"validation set {dataset.spec}: {counts['query_images']} queries, {counts['gallery_images']} gallery images "
         f"of {counts['gallery_ids']} training identities"
     )
+    if counts["query_images"] < _FEW_QUERIES:
+        log.warning("with so few queries the choice is a matter of chance: hold out more identities (--share)")
     images = {Path(sample.path).absolute() for sample in (*dataset.query, *dataset.gallery)}
     seen = dataset.spec not in specs_of(trained_on) and any(
         isinstance(other, str) or not images.isdisjoint(Path(sample.path).absolute() for sample in other.train)

@@ -11,7 +11,7 @@ __all__ = ["FirstStage"]
 
 
 class FirstStage(Hook):
-    """Tells the criterion which losses count, and lets the optimizer forget when the stage ends.
+    """Tells the criterion which losses count, and lets optimizer and smoothed figures forget when the stage ends.
 
     All follows from the iteration alone, so that a run that was resumed in either stage equals one that was not.
 
@@ -28,6 +28,7 @@ class FirstStage(Hook):
         self.criterion.choose_stage(first=self.trainer.iteration < self.iterations)
         if self.trainer.iteration == self.iterations:
             self.optimizer.state.clear()
+            self.trainer.storage.forget_histories()
 
     def close(self) -> None:
         self.criterion.choose_stage(first=False)

@@ -14,6 +14,8 @@ from fastreid_ext.config import ConfigError
 __all__ = ["Distribution", "draw_choices", "find_distribution", "refuse_distributions"]
 
 _FORM = re.compile(r"(log|uniform|integer)\((.*)\)", re.DOTALL)
+# What is not one of them, but was meant to be.
+_LIKE_ONE = re.compile(r"[A-Za-z]+\([^()]*\)")
 _DIGITS = 3
 
 
@@ -96,7 +98,7 @@ def draw_choices(axes: Mapping[str, Sequence[str]], number: int, seed: int = 0) 
     """
     if not axes:
         raise ConfigError("--random has nothing to draw: give KEY=log(a,b), uniform(a,b), integer(a,b) or v1,v2")
-    sources = {key: find_distribution(key, values) or tuple(values) for key, values in axes.items()}
+    sources = {key: find_distribution(key, values) or _plain(key, values) for key, values in axes.items()}
     rng = np.random.default_rng(seed)
     drawn: dict[tuple[str, ...], None] = {}
     in_vain = 0
@@ -108,6 +110,15 @@ def draw_choices(axes: Mapping[str, Sequence[str]], number: int, seed: int = 0) 
         if in_vain > 100 * (len(drawn) + 1):
             raise ConfigError(f"--random {number}: there are {len(drawn)} different settings only; ask for fewer")
     return [dict(zip(axes, values, strict=True)) for values in drawn]
+
+
+def _plain(key: str, values: Sequence[str]) -> tuple[str, ...]:
+    for value in values:
+        if _LIKE_ONE.fullmatch(value):
+            raise ConfigError(
+                f"{key}={value}: there is no such distribution; choose log(a,b), uniform(a,b), integer(a,b)"
+            )
+    return tuple(values)
 
 
 def _one_of(source: Distribution | tuple[str, ...], rng: np.random.Generator) -> str:
