@@ -15,6 +15,8 @@ __all__ = ["Negatives", "check_negatives", "pearson_similarities"]
 
 Negatives = Literal["clamp", "shift"]
 
+_KNOWN = get_args(Negatives)
+
 # How much of a constant's length may be left when its mean is subtracted, in units of the last place.
 _ROUNDING = 8
 
@@ -25,11 +27,10 @@ def check_negatives(negatives: str) -> None:
     Raises:
         ValueError: it is neither "clamp" nor "shift".
     """
-    known = get_args(Negatives)
-    if negatives not in known:
+    if negatives not in _KNOWN:
         raise ValueError(
             f"unknown similarity '{negatives}' of Group Loss (MODEL.LOSSES.GROUP.SIMILARITY): choose one of "
-            f"{', '.join(known)}"
+            f"{', '.join(_KNOWN)}"
         )
 
 
