@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from statistics import median
 from typing import Any, TypeVar
 
@@ -13,12 +11,11 @@ import torch
 from torch import Tensor
 
 from fastreid_ext import projects
+from fastreid_ext.engine.benchmarks.apart import measure_apart
 from fastreid_ext.engine.benchmarks.peak_memory import PeakMemory
 from fastreid_ext.engine.benchmarks.plain_grouploss import dense_loss, plain_refine, restricted_loss
 from fastreid_ext.engine.benchmarks.registry import BENCHMARKS, Options, Report
 from fastreid_ext.engine.benchmarks.timing import alternate
-from fastreid_ext.utils.allocator import keep_freed_memory
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["grouploss"]
 
@@ -84,18 +81,7 @@ def _figures(seconds: Mapping[str, float], megabytes: Mapping[str, float]) -> di
 
 
 def _alone(measure: Callable[[], T], *, kept: bool) -> T:
-    """In a process of its own: what the C library does with memory cannot be taken back."""
-    get_logger(__name__).info("measuring Group Loss, memory %s", "kept" if kept else "freed")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_prepared, measure, kept, torch.get_num_threads()).result()
-
-
-def _prepared(measure: Callable[[], T], kept: bool, threads: int) -> T:
-    torch.set_num_threads(threads)
-    if kept:
-        keep_freed_memory()
-    torch.manual_seed(0)
-    return measure()
+    return measure_apart(measure, kept=kept, what="Group Loss")
 
 
 def _seconds(options: Options, classes: int) -> dict[str, float]:

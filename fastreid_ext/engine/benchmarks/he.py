@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from fastreid_ext import projects
+from fastreid_ext.engine.benchmarks.apart import measure_apart
 from fastreid_ext.engine.benchmarks.moreid_step import (
     BASELINE,
     MOREID,
@@ -29,8 +28,6 @@ from fastreid_ext.functional.distances import Metric
 from fastreid_ext.functional.keys import Keys
 from fastreid_ext.modeling.layers.dictionary import NegativeDictionary
 from fastreid_ext.modeling.losses import TripletLoss
-from fastreid_ext.utils.allocator import keep_freed_memory
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["he"]
 
@@ -119,18 +116,7 @@ def _figures(seconds: Seconds, suffix: str) -> dict[str, float]:
 
 
 def _alone(measure: Callable[[], T], *, kept: bool) -> T:
-    """In a process of its own: what the C library does with memory cannot be taken back."""
-    get_logger(__name__).info("measuring the HE loss and MoReID, memory %s", "kept" if kept else "freed")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_prepared, measure, kept, torch.get_num_threads()).result()
-
-
-def _prepared(measure: Callable[[], T], kept: bool, threads: int) -> T:
-    torch.set_num_threads(threads)
-    if kept:
-        keep_freed_memory()
-    torch.manual_seed(0)
-    return measure()
+    return measure_apart(measure, kept=kept, what="the HE loss and MoReID")
 
 
 def _loss_seconds(options: Options, cases: Sequence[_Case]) -> Seconds:
