@@ -18,7 +18,9 @@ ALLOWED = {
     "evaluation": BASE | MIDDLE | {"config", "evaluation"},
     # Whatever is searched for, candidates and scores are all that a search knows of it.
     "search": BASE | {"search"},
-    "engine": BASE | MIDDLE | {"config", "evaluation", "search", "engine"},
+    # FastReID's side of things; the command line explains its configs.
+    "compat": BASE | MIDDLE | {"config", "evaluation", "compat"},
+    "engine": BASE | MIDDLE | {"config", "evaluation", "search", "compat", "engine"},
 }
 
 

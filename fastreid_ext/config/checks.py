@@ -23,7 +23,7 @@ def check(cfg: CfgNode) -> None:
         *_strategies(cfg),
         *_batches(cfg),
         *_schedule(cfg),
-        *_unavailable(cfg),
+        *_distillation(cfg),
     ]
     if faults:
         raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
@@ -160,15 +160,18 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
         yield "SOLVER.AMP.DTYPE fp16 needs a GPU; take bf16 on a CPU, or turn SOLVER.AMP.ENABLED off"
 
 
-def _unavailable(cfg: CfgNode) -> Iterator[str]:
-    """Keys of FastReID that this version reads but cannot honour: refused rather than passed over."""
-    switches = {
-        "KD.EMA.ENABLED": cfg.KD.EMA.ENABLED,
-    }
-    for key, enabled in switches.items():
-        if enabled:
-            yield f"{key} is on, but this version does not have it yet: turn it off"
-    if cfg.KD.MODEL_CONFIG or cfg.KD.MODEL_WEIGHTS:
-        yield "KD names teachers, but this version has no Distiller yet: empty KD.MODEL_CONFIG and KD.MODEL_WEIGHTS"
-    if cfg.DATALOADER.SET_WEIGHT:
-        yield "DATALOADER.SET_WEIGHT is set, but this version has no SetReWeightSampler yet: empty it"
+def _distillation(cfg: CfgNode) -> Iterator[str]:
+    kd, distills = cfg.KD, cfg.MODEL.META_ARCHITECTURE == "Distiller"
+    if len(kd.MODEL_CONFIG) != len(kd.MODEL_WEIGHTS):
+        yield (
+            f"KD.MODEL_CONFIG names {len(kd.MODEL_CONFIG)} teachers and KD.MODEL_WEIGHTS {len(kd.MODEL_WEIGHTS)}: "
+            f"each needs a config and a checkpoint"
+        )
+    if (kd.MODEL_CONFIG or kd.EMA.ENABLED) and not distills:
+        yield "KD is on, but only META_ARCHITECTURE Distiller has teachers: set it, or empty KD"
+    if distills and not (kd.MODEL_CONFIG or kd.EMA.ENABLED):
+        yield "a Distiller needs a teacher: name some in KD.MODEL_CONFIG, or set KD.EMA.ENABLED True"
+    if kd.TEMPERATURE <= 0:
+        yield f"KD.TEMPERATURE is {kd.TEMPERATURE}; it must be positive"
+    if not 0 <= kd.EMA.MOMENTUM <= 1:
+        yield f"KD.EMA.MOMENTUM is {kd.EMA.MOMENTUM}; it must be between 0 and 1"

@@ -24,7 +24,7 @@ def defaults() -> CfgNode:
     # Lets cuDNN time its algorithms and take the quickest; runs then differ in the last bits.
     cfg.CUDNN_BENCHMARK = False
     cfg.MODEL = _model()
-    cfg.KD = CfgNode({"MODEL_CONFIG": [], "MODEL_WEIGHTS": [], "EMA": CfgNode({"ENABLED": False, "MOMENTUM": 0.999})})
+    cfg.KD = _kd()
     cfg.INPUT = _input()
     cfg.DATASETS = _datasets()
     cfg.DATALOADER = _dataloader()
@@ -32,7 +32,33 @@ def defaults() -> CfgNode:
     cfg.TEST = _test()
     # Searches for losses and architectures: projects that bring one add its node (new).
     cfg.SEARCH = CfgNode()
+    cfg.COMPAT = _compat()
     return cfg
+
+
+def _kd() -> CfgNode:
+    """Distillation: META_ARCHITECTURE Distiller."""
+    distillation = CfgNode()
+    # A config and a checkpoint for each teacher.
+    distillation.MODEL_CONFIG = []
+    distillation.MODEL_WEIGHTS = []
+    # By which logits are divided (new; FastReID's is 16).
+    distillation.TEMPERATURE = 16.0
+    # Also a teacher that is the moving average of the student.
+    distillation.EMA = CfgNode({"ENABLED": False, "MOMENTUM": 0.999})
+    return distillation
+
+
+def _compat() -> CfgNode:
+    """FastReID's way where its published figures depend on it (new)."""
+    compat = CfgNode()
+    # The schedule's epochs begin to count when the warm-up, and DELAY_EPOCHS, have ended.
+    compat.SCHEDULE_AFTER_WARMUP = False
+    # Non-local blocks with one inner channel, as FastReID's weights of AGW and SBS have them.
+    compat.ONE_CHANNEL_NON_LOCAL = False
+    # Its re-ranking: TEST.RERANK.VARIANT fastreid.
+    compat.RERANK = False
+    return compat
 
 
 def _model() -> CfgNode:

@@ -178,7 +178,7 @@ class ResNet(Backbone):
             "with_ibn": node.WITH_IBN,
             "with_se": node.WITH_SE,
             "with_nl": node.WITH_NL,
-            "non_local_channels": node.NON_LOCAL_CHANNELS or None,
+            "non_local_channels": 1 if cfg.COMPAT.ONE_CHANNEL_NON_LOCAL else node.NON_LOCAL_CHANNELS or None,
         }
 
     def _stage(self, stage: int, inputs: int, stride: int) -> nn.Sequential:

@@ -1,0 +1,1 @@
+"""FastReID's side of things: our parts inside it, its configs here."""
