@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastreid_ext.modeling.checkpoint_filters import filtered_weights
 from fastreid_ext.modeling.meta_arch import ReIDModel
+from fastreid_ext.utils.download import DownloadError, local_file
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
 
@@ -20,6 +22,7 @@ __all__ = ["CheckpointError", "Checkpointer", "KeyReport", "load_weights", "read
 
 # Classifiers: their shape follows the training data, and no feature depends on them.
 _CLASSIFIER = re.compile(r"(heads|\w+_head)\.(\w+_branch\.)?(weight|cls_layer\..*)(\s|$)")
+_ONE_CHANNEL = re.compile(r"\bNL_\d\.\d+\.theta\.weight \(1, ")
 
 
 class CheckpointError(Exception):
@@ -28,9 +31,10 @@ class CheckpointError(Exception):
 
 @dataclass
 class KeyReport:
-    """How the weights of a checkpoint fit a model."""
+    """How the weights of a checkpoint fit a model; `filter` is what knew their names, if they are of other code."""
 
     loaded: int = 0
+    filter: str = ""
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     other_shape: list[str] = field(default_factory=list)
@@ -41,7 +45,7 @@ class KeyReport:
         return not (self.missing or self.unexpected or self.other_shape)
 
     def __str__(self) -> str:
-        parts = [f"{self.loaded} tensors loaded"]
+        parts = [f"{self.loaded} tensors loaded" + (f", renamed by the filter '{self.filter}'" if self.filter else "")]
         for title, keys in (
             ("not in the checkpoint, left as initialised", self.missing),
             ("not in the model, passed over", self.unexpected),
@@ -50,6 +54,8 @@ class KeyReport:
             if keys:
                 shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
                 parts.append(f"{len(keys)} {title}: {shown}")
+        if any(_ONE_CHANNEL.search(line) for line in self.other_shape):
+            parts.append("its non-local blocks are FastReID's: set COMPAT.ONE_CHANNEL_NON_LOCAL True")
         return "; ".join(parts)
 
 
@@ -114,13 +120,20 @@ class Checkpointer:
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU, data only: no code of it is run.
 
+    Args:
+        path: of a file, or its URL.
+
     Raises:
-        CheckpointError: the file is missing, cut short, or holds more than data.
+        CheckpointError: the file is missing, cut short, or holds more than data, or the URL cannot be downloaded.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"no checkpoint {Path(path).absolute()}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        file = local_file(path)
+    except DownloadError as error:
+        raise CheckpointError(str(error)) from error
+    if not file.is_file():
+        raise CheckpointError(f"no checkpoint {file.absolute()}")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for what is not whole
         raise CheckpointError(f"cannot read checkpoint {path}: {type(error).__name__}: {error}") from error
     if not isinstance(state, dict):
@@ -136,7 +149,8 @@ def load_weights(
     for_inference: bool = False,
     memories: bool = True,
 ) -> KeyReport:
-    """Copies weights by name from `{"model": weights}` or the weights themselves; FastReID's and DDP's files included.
+    """Copies weights by name from `{"model": weights}` or the weights themselves; FastReID's and DDP's files included,
+    and those of other code that a filter knows (`CHECKPOINT_FILTERS`).
 
     Args:
         model: keeps its own values where the checkpoint has none that fit.
@@ -154,11 +168,12 @@ def load_weights(
         for name, value in weights.items()
         if not isinstance(value, (str, dict, list))
     }
+    weights, known_by = filtered_weights(weights, model)
     own = model.state_dict()
     if not memories and isinstance(model, ReIDModel):
         forgotten = tuple(f"{part}." for part in model.memories)
         own, weights = (_without(forgotten, names) for names in (own, weights))
-    report = KeyReport()
+    report = KeyReport(filter=known_by)
     fitting: dict[str, Tensor] = {}
     for name, value in weights.items():
         if name not in own:

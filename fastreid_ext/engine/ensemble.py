@@ -20,6 +20,7 @@ from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.side_by_side import side_by_side
 from fastreid_ext.evaluation.strategies import InferenceStrategies, check_strategies
 from fastreid_ext.modeling.meta_arch import choose_device
+from fastreid_ext.utils.download import is_url
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["evaluate_ensemble", "refuse_ensemble"]
@@ -138,10 +139,10 @@ def _load(cfg: CfgNode, path: str, *, own: bool) -> Loaded:
 
 
 def _check_paths(paths: Sequence[str]) -> None:
-    missing = [path for path in paths if not Path(path).is_file()]
+    missing = [path for path in paths if not is_url(path) and not Path(path).is_file()]
     if missing:
         raise CheckpointError(f"no checkpoint {', '.join(str(Path(path).absolute()) for path in missing)}")
-    files = [Path(path).resolve() for path in paths]
+    files = [path if is_url(path) else Path(path).resolve() for path in paths]
     twice = [path for number, path in enumerate(paths) if files[number] in files[:number]]
     if twice:
         raise ConfigError(

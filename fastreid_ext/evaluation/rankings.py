@@ -17,7 +17,7 @@ from fastreid_ext.evaluation.rerank import reranked_distances
 from fastreid_ext.functional.beta_norm import beta_normalize
 from fastreid_ext.functional.distances import Metric
 
-__all__ = ["Ranking", "Rankings"]
+__all__ = ["Ranking", "Rankings", "rerank_variant"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Rankings:
         return cls(
             cfg.TEST.METRIC,
             {"k": aqe.QE_K, "alpha": aqe.ALPHA, "times": aqe.QE_TIME} if aqe.ENABLED else None,
-            {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank.VARIANT}
+            {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank_variant(cfg)}
             if rerank.ENABLED
             else None,
             cfg.TEST.BETA_NORM.BETA if cfg.TEST.BETA_NORM.ENABLED else None,
@@ -119,3 +119,8 @@ class Rankings:
         options = {} if self.reranking is None else self.reranking
         distances = reranked_distances(query, None if same else gallery, metric=self.metric, **options, shard=True)
         return Ranking(None, None, distances)
+
+
+def rerank_variant(cfg: CfgNode) -> str:
+    """Whose re-ranking it is."""
+    return "fastreid" if cfg.COMPAT.RERANK else str(cfg.TEST.RERANK.VARIANT)

@@ -65,7 +65,7 @@ class WarmupSchedule(LRScheduler):
     """A schedule of epochs with a warm-up of iterations in front; stepped once an iteration.
 
     Epochs count from the start of training, warm-up included: a rate that is to fall after epoch 40 falls then.
-    (FastReID begins to count when its warm-up has ended.)
+    (FastReID begins to count when its warm-up has ended: `first_epoch`.)
 
     Args:
         optimizer: its groups' `initial_lr` are the base rates.
@@ -73,6 +73,7 @@ class WarmupSchedule(LRScheduler):
         iters_per_epoch: iterations an epoch.
         warmup: factor by iteration.
         by_iteration: give the schedule fractions of epochs instead of whole ones.
+        first_epoch: the epoch from which the schedule's own are counted.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class WarmupSchedule(LRScheduler):
         iters_per_epoch: int,
         warmup: Callable[[int], float] = lambda iteration: 1.0,
         by_iteration: bool = False,
+        first_epoch: int = 0,
     ) -> None:
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup, self.first_epoch = schedule, warmup, first_epoch
         self.iters_per_epoch, self.by_iteration = iters_per_epoch, by_iteration
         super().__init__(optimizer)
 
@@ -92,8 +94,9 @@ class WarmupSchedule(LRScheduler):
         """The rate of every group at the current iteration."""
         iteration = self.last_epoch
         epoch = iteration / self.iters_per_epoch if self.by_iteration else iteration // self.iters_per_epoch
+        counted = max(0, epoch - self.first_epoch)
         factor = self.warmup(iteration)
-        return [factor * self.schedule(epoch, float(base)) for base in self.base_lrs]
+        return [factor * self.schedule(counted, float(base)) for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration: all else follows from the config."""
@@ -123,10 +126,25 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer, iters_per_epoch: int)
         )
         return factor * (share if iteration < stage.EPOCHS * iters_per_epoch else 1.0)
 
+    first_epoch, scheduled = _as_fastreid(cfg, iters_per_epoch) if cfg.COMPAT.SCHEDULE_AFTER_WARMUP else (0, cfg)
     return WarmupSchedule(
         optimizer,
-        SCHEDULERS.get(solver.SCHED)(cfg),
+        SCHEDULERS.get(solver.SCHED)(scheduled),
         iters_per_epoch=iters_per_epoch,
         warmup=warmup,
         by_iteration=solver.SCHED_INTERVAL == "iteration",
+        first_epoch=first_epoch,
     )
+
+
+def _as_fastreid(cfg: CfgNode, iters_per_epoch: int) -> tuple[int, CfgNode]:
+    """The epoch from which FastReID counts, and a config whose schedule takes the epochs that are left.
+
+    It steps at the end of each epoch behind both warm-up and delay, whatever the schedule.
+    """
+    warmup, delay = cfg.SOLVER.WARMUP_ITERS / iters_per_epoch, cfg.SOLVER.DELAY_EPOCHS
+    scheduled = cfg.clone()
+    scheduled.defrost()
+    scheduled.SOLVER.MAX_EPOCH = max(1, cfg.SOLVER.MAX_EPOCH - max(math.ceil(warmup), delay))
+    scheduled.SOLVER.DELAY_EPOCHS = 0
+    return max(math.floor(warmup), delay), scheduled

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "write_json"]
+__all__ = ["atomic_write", "cache_folder", "write_json"]
 
 
 @contextmanager
@@ -43,3 +43,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     with atomic_write(path) as file:
         json.dump(value, file, indent=2)
         file.write("\n")
+
+
+def cache_folder(kind: str) -> Path:
+    """`$FASTREID_CACHE`, else the user's cache folder, and in it `fastreid_ext/<kind>`; it may not be there yet."""
+    cache = os.environ.get("FASTREID_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "fastreid_ext" / kind

@@ -112,3 +112,29 @@ def test_resuming_after_the_optimizer_does_not_scale_twice() -> None:
 def test_unknown_schedule_names_close_matches() -> None:
     with pytest.raises(RegistryError, match="Did you mean MultiStepLR"):
         build(config(SCHED="MultistepLR"), 1)
+
+
+def test_fastreid_counts_from_the_end_of_its_warm_up() -> None:
+    cfg = config(SCHED="MultiStepLR", STEPS=[1], GAMMA=0.1, WARMUP_ITERS=5, WARMUP_FACTOR=0.5, WARMUP_METHOD="constant")
+    cfg.COMPAT.SCHEDULE_AFTER_WARMUP = True
+    # The warm-up ends in the third epoch, whose end is the first step.
+    assert rates_of(build(cfg, 2), 10) == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.5, 1, 0.1, 0.1, 0.1, 0.1])
+
+
+def test_fastreid_delays_steps_too() -> None:
+    cfg = config(SCHED="MultiStepLR", STEPS=[1], GAMMA=0.1, DELAY_EPOCHS=2)
+    cfg.COMPAT.SCHEDULE_AFTER_WARMUP = True
+    assert rates_of(build(cfg, 1), 5) == pytest.approx([1, 1, 1, 0.1, 0.1])
+
+
+def test_fastreids_cosine_reaches_its_lowest_behind_the_warm_up() -> None:
+    cfg = config(SCHED="CosineAnnealingLR", MAX_EPOCH=4, WARMUP_ITERS=3, WARMUP_FACTOR=1.0, ETA_MIN_LR=0.0)
+    cfg.COMPAT.SCHEDULE_AFTER_WARMUP = True
+    # Two epochs of two iterations belong to the warm-up, so that the cosine has two; it begins one epoch early.
+    assert rates_of(build(cfg, 2), 8) == pytest.approx([1, 1, 1, 1, 0.5, 0.5, 0, 0])
+
+
+def test_fastreids_warm_up_may_be_longer_than_the_training() -> None:
+    cfg = config(SCHED="CosineAnnealingLR", MAX_EPOCH=2, WARMUP_ITERS=100, WARMUP_FACTOR=0.1)
+    cfg.COMPAT.SCHEDULE_AFTER_WARMUP = True
+    assert rates_of(build(cfg, 2), 4) == pytest.approx([0.1, 0.109, 0.118, 0.127])

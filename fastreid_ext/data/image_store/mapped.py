@@ -24,6 +24,7 @@ from fastreid_ext.data.image_store.tensor import TensorStore
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.memory import gibibytes
 from fastreid_ext.utils.threads import local_processes
+from fastreid_ext.utils.files import cache_folder
 
 __all__ = ["StoreFolderError", "default_folder", "map_file", "mapped_store"]
 
@@ -56,9 +57,8 @@ class _Meta:
 
 
 def default_folder() -> Path:
-    """`$FASTREID_CACHE`, else the user's cache folder, and in it `fastreid_ext/images`."""
-    cache = os.environ.get("FASTREID_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "fastreid_ext" / "images"
+    """Where image stores are, unless the config says where."""
+    return cache_folder("images")
 
 
 def map_file(paths: Sequence[str], size: tuple[int, int], *, label: str, folder: str | os.PathLike[str] = "") -> Path:

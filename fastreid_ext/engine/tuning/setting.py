@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from fastreid_ext.config import CfgNode
+from fastreid_ext.evaluation.rankings import rerank_variant
 
 __all__ = ["STRATEGIES", "Rerank", "Setting"]
 
@@ -51,7 +52,7 @@ class Setting:
             test.MIXED_POOL.ALPHA if test.MIXED_POOL.ENABLED else None,
             test.BETA_NORM.BETA if test.BETA_NORM.ENABLED else None,
             test.LEAKY_RELU.SLOPE if test.LEAKY_RELU.ENABLED else None,
-            Rerank(again.K1, again.K2, again.LAMBDA, again.VARIANT) if again.ENABLED else None,
+            Rerank(again.K1, again.K2, again.LAMBDA, rerank_variant(cfg)) if again.ENABLED else None,
             test.FLIP.ENABLED,
         )
 
