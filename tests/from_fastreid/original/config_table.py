@@ -16,20 +16,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from fastreid_ext.compat.importing import make_importable
-
-make_importable()
-
-from fastreid.modeling import build_model as build_original
-from side_by_side import CONFIGS, largest_difference, original_config
-from tiny_sets import TINY_SETS
-
 from fastreid_ext.config import load_config
 from fastreid_ext.engine import DefaultTrainer
 from fastreid_ext.modeling import build_model
 
+FOLDER = Path(__file__).resolve().parents[1]
+CONFIGS = FOLDER / "configs"
 COLUMNS = ("loads", "builds", "features equal", "trains a step", "evaluates")
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 # Of the smallest images whose maps have the three rows that FastReID's MGN needs.
@@ -44,14 +37,20 @@ SMALL = {
     # A first epoch of its own, in which everything learns.
     "SOLVER.DELAY_EPOCHS": 0,
     "SOLVER.FREEZE_ITERS": 0,
-    "SOLVER.WARMUP_ITERS": 0,
 }
 BEGIN, END = "<!-- configs: begin -->", "<!-- configs: end -->"
 TOLERANCE = 1e-5
 
+Row = tuple[str, tuple[bool, ...]]
+"""A config, and whether each of COLUMNS went well; what fails with an error ends the program."""
+
 
 def differing_features(file: str) -> float:
     """Largest difference between FastReID's features and ours, with the same random weights."""
+    make_importable()
+    from fastreid.modeling import build_model as build_original
+    from side_by_side import largest_difference, original_config
+
     small = [item for key, value in SMALL.items() if key.startswith("INPUT") for item in (key, value)]
     theirs = build_original(original_config(file, [*small, "MODEL.HEADS.NUM_CLASSES", 4]))
     options = [*CPU, *small, "MODEL.HEADS.NUM_CLASSES", 4, "COMPAT.ONE_CHANNEL_NON_LOCAL", True]
@@ -62,6 +61,9 @@ def differing_features(file: str) -> float:
 
 def train_a_step(file: str, folder: Path) -> tuple[bool, bool]:
     """Whether a step of training changes the weights, and whether the model is then evaluated."""
+    sys.path.insert(0, str(FOLDER))
+    from tiny_sets import TINY_SETS
+
     for write in TINY_SETS.values():
         write(folder)
     plain = load_config(CONFIGS / file, CPU)
@@ -81,36 +83,41 @@ def train_a_step(file: str, folder: Path) -> tuple[bool, bool]:
     return trained, len(results) == len(cfg.DATASETS.TESTS) and all(math.isfinite(r["mAP"]) for r in results.values())
 
 
-def row(file: str) -> tuple[dict[str, bool], float]:
-    """A row of the table, and by how much features differ."""
+def rows(files: list[str]) -> tuple[list[Row], float]:
+    """Rows of configs that describe one model, and by how much its features differ."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    done = dict.fromkeys(COLUMNS, False)
-    load_config(CONFIGS / file)
-    done["loads"] = True
-    build_model(load_config(CONFIGS / file, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]))
-    done["builds"] = True
-    difference = differing_features(file)
-    done["features equal"] = difference <= TOLERANCE
-    with tempfile.TemporaryDirectory() as folder:
-        done["trains a step"], done["evaluates"] = train_a_step(file, Path(folder))
-    return done, difference
+    difference = differing_features(files[0])
+    made = []
+    for file in files:
+        load_config(CONFIGS / file)
+        build_model(load_config(CONFIGS / file, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]))
+        with tempfile.TemporaryDirectory() as folder:
+            made.append((file, (True, True, difference <= TOLERANCE, *train_a_step(file, Path(folder)))))
+    return made, difference
+
+
+def models(files: list[str]) -> list[list[str]]:
+    """The files of each model; files that differ in data and schedule only come together."""
+    groups: dict[str, list[str]] = {}
+    for file in files:
+        groups.setdefault(load_config(CONFIGS / file).MODEL.dump(), []).append(file)
+    return list(groups.values())
 
 
 def table(files: list[str], processes: int) -> str:
-    """The rows of all configs in Markdown; says what failed, and how equal features are, on the way."""
-    lines = [f"| config | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    """The rows of all configs in Markdown; says how equal features are on the way."""
+    found: list[Row] = []
     largest = 0.0
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for file, (done, difference) in zip(files, pool.map(row, files), strict=True):
+        for made, difference in pool.map(rows, models(files)):
             largest = max(largest, difference)
-            print(
-                f"{file}: {', '.join(f'{name} {value}' for name, value in done.items())} ({difference:.1e})", flush=True
-            )
-            lines.append(f"| {file} | {' | '.join('yes' if value else 'NO' for value in done.values())} |")
-    print(f"{len(files)} configs; largest difference of features {largest:.1e}")
-    return "\n".join(lines)
+            found += made
+            print(f"{', '.join(file for file, _ in made)}: features differ by {difference:.1e}", flush=True)
+    print(f"{len(found)} configs of {len(models(files))} models; features differ by {largest:.1e} at most")
+    lines = [f"| {file} | {' | '.join('yes' if fine else 'NO' for fine in done)} |" for file, done in sorted(found)]
+    return "\n".join([f"| config | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}", *lines])
 
 
 def main() -> int:
