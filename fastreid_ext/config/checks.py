@@ -22,6 +22,7 @@ def check(cfg: CfgNode) -> None:
         *_evaluation(cfg),
         *_strategies(cfg),
         *_batches(cfg),
+        *_set_weights(cfg),
         *_schedule(cfg),
         *_distillation(cfg),
     ]
@@ -56,7 +57,8 @@ def _values(cfg: CfgNode) -> Iterator[str]:
     for key, value in positive.items():
         if value < 1:
             yield f"{key} is {value}; it must be at least 1"
-    for key, sides in (("INPUT.SIZE_TRAIN", cfg.INPUT.SIZE_TRAIN), ("INPUT.SIZE_TEST", cfg.INPUT.SIZE_TEST)):
+    sizes = [("INPUT.SIZE_TRAIN", cfg.INPUT.SIZE_TRAIN), ("INPUT.SIZE_TEST", cfg.INPUT.SIZE_TEST)]
+    for key, sides in [*sizes, ("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)]:
         if len(sides) != 2 or min(sides) < 1:
             yield f"{key} is {sides}; it takes a height and a width in pixels"
     if cfg.DATALOADER.NUM_WORKERS < 0:
@@ -80,6 +82,7 @@ def metrics_of(cfg: CfgNode) -> tuple[str, ...] | None:
     known: dict[str, tuple[str, ...]] = {
         "ReidEvaluator": ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10"),
         "RetrievalEvaluator": ("mAP", "MAP@R", "R-precision", "NMI", *(f"Recall@{k}" for k in cfg.TEST.RECALLS)),
+        "ClasEvaluator": ("Acc@1",),
     }
     return known.get(cfg.TEST.EVALUATOR)
 
@@ -92,6 +95,9 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
         yield "TEST.BEST_METRIC is 'NMI', but TEST.NMI.ENABLED is off: turn it on"
     if test.NMI.ENABLED and test.EVALUATOR == "ReidEvaluator":
         yield "TEST.NMI.ENABLED is on, but ReidEvaluator measures no NMI: take TEST.EVALUATOR RetrievalEvaluator"
+    for name in ("AQE", "RERANK", "ROC", "NMI", "BETA_NORM"):
+        if test.EVALUATOR == "ClasEvaluator" and test[name].ENABLED:
+            yield f"TEST.{name}.ENABLED is on, but ClasEvaluator compares no images: turn it off"
     if not test.RECALLS or not all(isinstance(k, int) and k >= 1 for k in test.RECALLS):
         yield f"TEST.RECALLS is {list(test.RECALLS)}; it takes numbers of images, each at least 1"
     for key, value in (
@@ -104,6 +110,8 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
             yield f"{key} is {value}; it must be at least 1"
     if not 0 <= test.AQE.ALPHA < math.inf:
         yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must be a number not below 0"
+    if cfg.COMPAT.RERANK and test.RERANK.VARIANT == "released":
+        yield "COMPAT.RERANK asks for FastReID's re-ranking, TEST.RERANK.VARIANT for the released one: drop one of them"
     if not 0 <= test.RERANK.LAMBDA <= 1:
         yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
 
@@ -128,11 +136,30 @@ def _batches(cfg: CfgNode) -> Iterator[str]:
     if batch % passes:
         yield f"SOLVER.IMS_PER_BATCH {batch} is not a multiple of SOLVER.ACCUMULATION_STEPS {passes}"
     instances = max(1, cfg.DATALOADER.NUM_INSTANCE)
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler" and (batch // passes) % instances:
+    by_image = ("TrainingSampler", "ImbalancedDatasetSampler")
+    if cfg.DATALOADER.SAMPLER_TRAIN not in by_image and (batch // passes) % instances:
         yield (
             f"a forward pass of {batch // passes} images cannot hold whole identities of "
             f"DATALOADER.NUM_INSTANCE {instances} images: make one a multiple of the other"
         )
+
+
+def _set_weights(cfg: CfgNode) -> Iterator[str]:
+    weights, names = list(cfg.DATALOADER.SET_WEIGHT), list(cfg.DATASETS.NAMES)
+    stage = cfg.SOLVER.FIRST_STAGE
+    if "SetReWeightSampler" not in (cfg.DATALOADER.SAMPLER_TRAIN, stage.SAMPLER_TRAIN if stage.EPOCHS else ""):
+        if weights:
+            yield (
+                f"DATALOADER.SET_WEIGHT is {weights}, but {cfg.DATALOADER.SAMPLER_TRAIN} weighs no data sets: set "
+                f"DATALOADER.SAMPLER_TRAIN SetReWeightSampler, or empty it"
+            )
+    elif len(weights) != len(names):
+        yield (
+            f"DATALOADER.SET_WEIGHT has {len(weights)} weights for the {len(names)} data sets of DATASETS.NAMES "
+            f"({', '.join(names)}): SetReWeightSampler takes one for each, in their order"
+        )
+    elif not all(isinstance(weight, (int, float)) and 0 <= weight < math.inf for weight in weights) or not any(weights):
+        yield f"DATALOADER.SET_WEIGHT is {weights}; it takes numbers, none below 0 and not all 0"
 
 
 def _schedule(cfg: CfgNode) -> Iterator[str]:
@@ -142,6 +169,8 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS} leaves no epoch of SOLVER.MAX_EPOCH {solver.MAX_EPOCH} "
             f"for the cosine"
         )
+    if cfg.COMPAT.SCHEDULE_AFTER_WARMUP and solver.SCHED_INTERVAL != "epoch":
+        yield "COMPAT.SCHEDULE_AFTER_WARMUP counts whole epochs: set SOLVER.SCHED_INTERVAL epoch, or turn it off"
     if solver.EMA.ENABLED and cfg.TEST.PRECISE_BN.ENABLED:
         yield "SOLVER.EMA averages batch-norm statistics already: turn it or TEST.PRECISE_BN off"
     first = solver.FIRST_STAGE

@@ -69,7 +69,7 @@ def _model() -> CfgNode:
     # Modules kept fixed for the first SOLVER.FREEZE_ITERS iterations, by name, such as "backbone".
     model.FREEZE_LAYERS = []
     model.QUEUE_SIZE = 8192
-    # Checkpoint to start from, or to evaluate.
+    # Checkpoint to start from, or to evaluate: a path, or a URL whose name may end in a checksum.
     model.WEIGHTS = ""
     # RGB, 0-255.
     model.PIXEL_MEAN = list(IMAGENET_MEAN)
@@ -101,8 +101,11 @@ def _backbone() -> CfgNode:
     backbone.WITH_NL = False
     # Inner channels of non-local blocks: 0 for half of the outer ones, 1 for FastReID's published weights (new).
     backbone.NON_LOCAL_CHANNELS = 0
+    # Weight of ViT's camera embeddings, which neither FastReID nor this gives it: changes nothing.
     backbone.SIE_COE = 3.0
+    # Pixels between ViT's patches of 16, downwards and to the right.
     backbone.STRIDE_SIZE = (16, 16)
+    # Of transformers: share of samples that the last block is left out for, dropout of tokens, and of attention.
     backbone.DROP_PATH_RATIO = 0.1
     backbone.DROP_RATIO = 0.0
     backbone.ATT_DROP_RATE = 0.0
@@ -194,6 +197,7 @@ def _dataloader() -> CfgNode:
     loader.STORE_DIR = ""
     # Threads of each process that decode and augment; 0: as many as there are cores (FastReID: processes).
     loader.NUM_WORKERS = 8
+    # One weight for each set of DATASETS.NAMES, for SetReWeightSampler: the ratios of their identities in a batch.
     loader.SET_WEIGHT = []
     return loader
 
@@ -270,7 +274,7 @@ def _test() -> CfgNode:
     test.EVALUATOR = "ReidEvaluator"
     test.METRIC = "cosine"
     # Metric of the first test set by which model_best.pth is chosen: mAP, mINP, Rank-1, ... or, as RetrievalEvaluator
-    # names them, Recall@1, MAP@R, ... (new).
+    # names them, Recall@1, MAP@R, ..., or ClasEvaluator's Acc@1 (new).
     test.BEST_METRIC = "mAP"
     # Leave unreadable images out of the evaluation instead of failing at its end (new).
     test.SKIP_UNREADABLE = False

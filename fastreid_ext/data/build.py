@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -22,7 +22,7 @@ from fastreid_ext.utils.threads import default_threads
 # More threads than these wait for each other.
 _AUGMENTING = 2
 
-__all__ = ["TrainData", "build_test_loader", "build_train_data", "build_train_loader"]
+__all__ = ["TrainData", "build_test_loader", "build_test_sets", "build_train_data", "build_train_loader"]
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,23 @@ class TrainData:
         num_classes: identities.
         num_cameras: cameras.
         datasets: where they come from.
+        labels: by the spec of a set, the pid here of each identity as the set numbers it.
+        camera_sets: for each camera, the place in `datasets` of the set that it belongs to.
     """
 
     samples: list[Sample]
     num_classes: int
     num_cameras: int
     datasets: list[ReIDDataset]
+    labels: dict[str, dict[int, int]] = field(default_factory=dict)
+    camera_sets: tuple[int, ...] = ()
 
 
 def build_train_data(cfg: CfgNode) -> TrainData:
     """Joins the sets of `DATASETS.NAMES`; the same number in two sets means two identities.
 
     Raises:
-        ValueError: there are no training images.
-        ConfigError: identities that are held out would be trained on.
+        ConfigError: a set has no training images, or identities that are held out would be trained on.
     """
     datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.NAMES]
     if cfg.DATASETS.COMBINEALL and any(isinstance(dataset, HeldOut) for dataset in datasets):
@@ -57,12 +60,31 @@ def build_train_data(cfg: CfgNode) -> TrainData:
         for number, dataset in enumerate(datasets)
         for sample in _training_samples(dataset, combine_all=cfg.DATASETS.COMBINEALL)
     ]
-    if not keyed:
-        raise ValueError(f"no training images in {', '.join(cfg.DATASETS.NAMES)}")
+    without = [spec for number, spec in enumerate(cfg.DATASETS.NAMES) if number not in {place for place, _ in keyed}]
+    if without:
+        raise ConfigError(f"no training images in {', '.join(without)}: leave it out of DATASETS.NAMES")
     pids = {key: label for label, key in enumerate(sorted({(number, sample.pid) for number, sample in keyed}))}
     cameras = {key: label for label, key in enumerate(sorted({(number, sample.camid) for number, sample in keyed}))}
     samples = [Sample(sample.path, pids[number, sample.pid], cameras[number, sample.camid]) for number, sample in keyed]
-    return TrainData(samples, len(pids), len(cameras), datasets)
+    labels: dict[str, dict[int, int]] = {}
+    for (number, pid), label in pids.items():
+        labels.setdefault(datasets[number].spec, {})[pid] = label
+    return TrainData(samples, len(pids), len(cameras), datasets, labels, tuple(number for number, _ in cameras))
+
+
+def build_test_sets(cfg: CfgNode) -> list[ReIDDataset]:
+    """The sets of `DATASETS.TESTS`.
+
+    Raises:
+        ConfigError: a set is for training only.
+    """
+    datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+    without = [dataset.spec for dataset in datasets if not (dataset.query or dataset.gallery)]
+    if without:
+        raise ConfigError(
+            f"no query and no gallery images in {', '.join(without)}, for training only: leave it out of DATASETS.TESTS"
+        )
+    return datasets
 
 
 def build_train_loader(
@@ -82,7 +104,7 @@ def build_train_loader(
         stores: where decoded images are kept; they outlive the loader.
         start_iteration: the first step.
     """
-    sampler = build_sampler(cfg, data.samples)
+    sampler = build_sampler(cfg, data.samples, data.camera_sets)
     stream = BatchStream(
         sampler,
         rank=get_rank(),

@@ -79,9 +79,9 @@ class ValidationReport:
 def validate(dataset: ReIDDataset, *, decode: bool = False) -> ValidationReport:
     """Checks files, identities and the evaluation protocol of a data set.
 
-    Looks for missing files, paths listed twice or in both train and test, identities in both train and test, queries
-    without a match under the protocol's rules, and, on demand, images that cannot be read. A data set made with
-    `strict=False` can have all of these.
+    Looks for missing files, images of unknown identity, paths listed twice or in both train and test, identities in
+    both train and test, queries without a match under the protocol's rules, and, on demand, images that cannot be read.
+    A data set made with `strict=False` can have all of these.
 
     Args:
         dataset: the data set.
@@ -93,6 +93,7 @@ def validate(dataset: ReIDDataset, *, decode: bool = False) -> ValidationReport:
     missing = missing_files(paths)
     found = [
         ("images not found", missing),
+        ("images whose paths do not say whom they show, which are left out", dataset.unread),
         ("paths more than once in a split", _repeated(dataset.train, query, gallery)),
         ("images in both train and test", _shared_paths(dataset.train, test)),
         ("queries that are gallery images too", _leaked(query, gallery, dataset.protocol)),

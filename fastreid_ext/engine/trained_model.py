@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +9,11 @@ import yaml
 from torch import nn
 
 from fastreid_ext.config import CfgNode, ConfigError, get_cfg
-from fastreid_ext.engine.checkpoint import load_weights
 from fastreid_ext.modeling import build_model
+from fastreid_ext.modeling.checkpoint import config_for, load_weights
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["own_config", "trained_model"]
-
-_CLASSIFIER = re.compile(r"(module\.)?(heads|\w+_head)\.(\w+_branch\.)?weight")
 
 # What an evaluation says, whatever the training was: other keys are those of the training.
 _OF_EVALUATION = ("TEST", "DATASETS", "DATALOADER", "OUTPUT_DIR", "SEED", "CUDNN_BENCHMARK")
@@ -35,7 +32,7 @@ def trained_model(cfg: CfgNode, state: Mapping[str, Any], *, source: str) -> nn.
         CheckpointError: the weights do not fit.
         ConfigError: parts do not fit together.
     """
-    model = build_model(_for_checkpoint(cfg, state))
+    model = build_model(config_for(cfg, state))
     report = load_weights(model, state, source=source, for_inference=True)
     get_logger(__name__).info(f"{source}: {report}")
     return model
@@ -69,16 +66,3 @@ def own_config(cfg: CfgNode, state: Mapping[str, Any], *, source: str) -> CfgNod
     merged.merge_from_mapping({"MODEL": {name: current["MODEL"][name] for name in _OF_EVALUATED_MODEL}})
     merged.freeze()
     return merged
-
-
-def _for_checkpoint(cfg: CfgNode, state: Mapping[str, Any]) -> CfgNode:
-    """Classifiers as wide as those of the checkpoint, or one class: evaluation does not use them."""
-    weights = state.get("model", state.get("state_dict", state))
-    cfg = cfg.clone()
-    cfg.defrost()
-    classifiers = (value for name, value in weights.items() if _CLASSIFIER.fullmatch(name))
-    cfg.MODEL.HEADS.NUM_CLASSES = next(map(len, classifiers), 1)
-    # The checkpoint's weights replace them anyway.
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.freeze()
-    return cfg

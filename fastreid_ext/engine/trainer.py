@@ -11,8 +11,8 @@ from torch import nn
 
 from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError
-from fastreid_ext.data.build import TrainData, build_train_data, build_train_loader
-from fastreid_ext.data.datasets import ReIDDataset, build_dataset
+from fastreid_ext.data.build import TrainData, build_test_sets, build_train_data, build_train_loader
+from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.engine import hooks
 from fastreid_ext.engine.build import build_loop, wrap_model
@@ -91,7 +91,7 @@ class DefaultTrainer:
 
     def build_test_data(self, cfg: CfgNode) -> list[ReIDDataset]:
         """The data sets of every evaluation."""
-        return [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+        return build_test_sets(cfg)
 
     def build_loop(self, cfg: CfgNode, iters_per_epoch: int) -> SimpleTrainer:
         """The loop, whose steps take `self.model`, `self.loader` and `self.optimizer`."""

@@ -2,6 +2,7 @@
 
 from fastreid_ext.projects.msinet.alignment import SpatialAlignmentModule, spatial_alignment_loss
 from fastreid_ext.projects.msinet.backbone import MSINet
+from fastreid_ext.projects.msinet.checkpoint_filter import checkpoint_filter
 from fastreid_ext.projects.msinet.config import add_config
 from fastreid_ext.projects.msinet.genotype import PRESETS, parse_genotype
 from fastreid_ext.projects.msinet.head import TwoBranchHead
@@ -20,6 +21,7 @@ __all__ = [
     "TwinsContrastiveSearch",
     "TwoBranchHead",
     "add_config",
+    "checkpoint_filter",
     "maximum_activations",
     "parse_genotype",
     "spatial_alignment_loss",

@@ -10,6 +10,8 @@ from fastreid_ext.config import CfgNode, ConfigError, configurable, get_cfg, loa
 from fastreid_ext.config.spec import parse_options, parse_spec
 from fastreid_ext.registry import RegistryError
 
+REWEIGHT = ["DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler", "DATASETS.NAMES", ("PKU", "VIPeR")]
+
 
 def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
@@ -84,7 +86,12 @@ def test_unknown_key_names_file_and_close_matches(tmp_path: Path) -> None:
         (["SOLVER.STEPS", [9, 3]], "must rise"),
         (["SOLVER.SCHED", "CosineAnnealingLR", "SOLVER.DELAY_EPOCHS", 120], "leaves no epoch"),
         (["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16", "MODEL.DEVICE", "cpu"], "needs a GPU"),
-        (["KD.EMA.ENABLED", True], "does not have it yet"),
+        (["KD.EMA.ENABLED", True], "only META_ARCHITECTURE Distiller has teachers"),
+        (["KD.MODEL_CONFIG", ["a"], "KD.MODEL_WEIGHTS", ["a"]], "only META_ARCHITECTURE Distiller has teachers"),
+        (["KD.MODEL_CONFIG", ["a", "b"], "KD.MODEL_WEIGHTS", ["a"]], "names 2 teachers and KD.MODEL_WEIGHTS 1"),
+        (["MODEL.META_ARCHITECTURE", "Distiller"], "a Distiller needs a teacher"),
+        (["KD.TEMPERATURE", 0.0], "KD.TEMPERATURE is 0.0; it must be positive"),
+        (["KD.EMA.MOMENTUM", 1.5], "KD.EMA.MOMENTUM is 1.5; it must be between 0 and 1"),
         (["TEST.RERANK.LAMBDA", 1.5], "TEST.RERANK.LAMBDA is 1.5; it must be between 0 and 1"),
         (["TEST.RERANK.VARIANT", "original"], "choose one of paper, released, fastreid"),
         (["TEST.AQE.QE_K", 0], "TEST.AQE.QE_K is 0; it must be at least 1"),
@@ -98,12 +105,25 @@ def test_unknown_key_names_file_and_close_matches(tmp_path: Path) -> None:
         (["TEST.EVALUATOR", "RetrievalEvaluator", "TEST.BEST_METRIC", "Recall@3"], "R-precision, NMI, Recall@1"),
         (["TEST.EVALUATOR", "RetrievalEvaluator", "TEST.BEST_METRIC", "NMI"], "TEST.NMI.ENABLED is off"),
         (["INPUT.SIZE_TRAIN", [256]], "height and a width"),
+        (["INPUT.CROP.SIZE", [224]], r"CROP.SIZE is \[224\]; it takes a height and a width"),
         (["DATASETS.NAMES", ()], "nothing to train on"),
+        (["DATALOADER.SET_WEIGHT", [1]], r"SET_WEIGHT is \[1\], but TrainingSampler weighs no data sets"),
+        (["DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler"], "0 weights for the 1 data sets .*SynthReID"),
+        ([*REWEIGHT, "DATALOADER.SET_WEIGHT", [1, 1, 1]], "3 weights for the 2 data sets .*PKU, VIPeR"),
+        ([*REWEIGHT, "DATALOADER.SET_WEIGHT", [1, -1]], "none below 0 and not all 0"),
+        ([*REWEIGHT, "DATALOADER.SET_WEIGHT", [0, 0.0]], "none below 0 and not all 0"),
+        ([*REWEIGHT, "DATALOADER.SET_WEIGHT", ["a", 1]], "it takes numbers"),
     ],
 )
 def test_refuses_what_cannot_be_meant(options: list[object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("", options)
+
+
+def test_weights_of_data_sets() -> None:
+    assert load_config("", [*REWEIGHT, "DATALOADER.SET_WEIGHT", [1, 0.5]]).DATALOADER.SET_WEIGHT == [1, 0.5]
+    first = ["SOLVER.FIRST_STAGE.EPOCHS", 1, "SOLVER.FIRST_STAGE.SAMPLER_TRAIN", "SetReWeightSampler"]
+    load_config("", [*first, "DATALOADER.SET_WEIGHT", [1]])
 
 
 def test_converts_only_what_loses_nothing() -> None:

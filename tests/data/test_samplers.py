@@ -202,8 +202,11 @@ def test_sampler_by_name() -> None:
     assert type(sampler) is NaiveIdentitySampler
     assert (sampler.batch_size, sampler.num_instances, sampler.seed) == (6, 2, 5)
     assert sampler.pids.tolist() == [0, 0, 1, 1, 2, 2]
-    names = ["BalancedIdentitySampler", "NaiveIdentitySampler", "SimilarIdentitySampler", "TrainingSampler"]
-    assert SAMPLERS.names() == names
+    names = ["Balanced", "Naive", "Similar"]
+    assert SAMPLERS.names() == sorted(
+        ["ImbalancedDatasetSampler", "SetReWeightSampler", "TrainingSampler"]
+        + [f"{name}IdentitySampler" for name in names]
+    )
 
 
 def test_unknown_sampler_names_close_matches() -> None:

@@ -83,7 +83,7 @@ def _veriwild(root: Path) -> None:
     train, query, gallery, info = [], [], [], ["id/image;Camera ID;Time;Model;Type;Colour"]
     for pid in (*TRAIN, *TEST):
         for camera, shot in ((camera, shot) for camera in CAMERAS for shot in SHOTS):
-            name = f"{pid:05d}/{2 * camera + shot:06d}"
+            name = f"{pid:05d}/{10 * pid + 2 * camera + shot:06d}"
             (train if pid in TRAIN else gallery if shot else query).append(name)
             info.append(f"{name};{camera};2018-03-21 10:00:00;Audi;SUV;red")
             _image(root / "VERI-Wild" / "images" / f"{name}.jpg", pid)

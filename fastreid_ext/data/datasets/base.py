@@ -29,6 +29,7 @@ class ReIDDataset:
         spec: the name and options under which a config asks for it; results are filed under it.
         train, query, gallery: the samples; query and gallery are empty for sets that are for training only.
         distractor_pids: numbers that stand for "somebody else" in the gallery rather than for one identity.
+        unread: images left out because their paths do not say whom they show, which is an error unless `strict` is off.
     """
 
     layout: ClassVar[str] = ""
@@ -40,6 +41,7 @@ class ReIDDataset:
         self.train: list[Sample] = []
         self.query: list[Sample] = []
         self.gallery: list[Sample] = []
+        self.unread: list[str] = []
 
     def trials(self) -> list[tuple[list[Sample], list[Sample]]]:
         """Query and gallery of each trial whose figures the protocol averages; one for most data sets."""

@@ -6,15 +6,27 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["image_files", "missing_files", "text_lines"]
+__all__ = ["image_files", "image_paths", "missing_files", "text_lines"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 
 
 def image_files(folder: Path) -> list[str]:
-    """Names of the JPEG and PNG files in `folder`, sorted; hidden files are left out."""
-    names = sorted(_names(folder))
-    return [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    """Names of the image files (JPEG, PNG, BMP, TIFF) in `folder`, sorted; hidden files are left out."""
+    return _images(_names(folder))
+
+
+def image_paths(folder: Path) -> list[str]:
+    """Paths of the image files in `folder` and below it, relative to it, with "/" between their parts, sorted.
+
+    Links to folders are followed, hidden files and folders left out.
+    """
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(place).relative_to(folder).as_posix()
+        found += [name if below == "." else f"{below}/{name}" for name in _images(names)]
+    return sorted(found)
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
@@ -37,6 +49,10 @@ def text_lines(path: Path) -> list[str]:
     """
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip()]
+
+
+def _images(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
 
 
 def _names(folder: Path) -> frozenset[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fastreid_ext.data.datasets.base import DatasetError, ReIDDataset
+from fastreid_ext.data.datasets.numbering import numbered
 from fastreid_ext.data.datasets.registry import DATASETS
 from fastreid_ext.data.protocol import JUNK_PID, Protocol
 from fastreid_ext.data.sample import Sample
@@ -65,8 +66,8 @@ class ImageList(ReIDDataset):
         with_camera = [bool(row["camid"]) for _, row in rows]
         if any(with_camera) and not all(with_camera):
             raise self._wrong(source, rows[with_camera.index(False)][0], "no camid, though other lines have one")
-        pids = _numbers([row["pid"] for _, row in rows], lowest=JUNK_PID)
-        camids = _numbers([row["camid"] for _, row in rows], lowest=0)
+        pids = numbered([row["pid"] for _, row in rows], lowest=JUNK_PID)
+        camids = numbered([row["camid"] for _, row in rows], lowest=0)
         splits = dict(self._splits())
         for (_, row), pid, camid in zip(rows, pids, camids, strict=True):
             splits[row["split"]].append(Sample(str(source.parent / row["path"]), pid, camid))
@@ -127,16 +128,3 @@ class ImageList(ReIDDataset):
 
     def _wrong(self, path: Path, number: int, what: str) -> DatasetError:
         return DatasetError(f"{path.absolute()}, line {number}: {what}.{self._expected()}")
-
-
-def _numbers(texts: Sequence[str], lowest: int) -> list[int]:
-    """The texts as whole numbers if all of them are, from `lowest` on; else their places in sorted order."""
-    try:
-        numbers = [int(text) for text in texts]
-    except ValueError:
-        numbers = []
-    if numbers and min(numbers) >= lowest:
-        return numbers
-    junk = {str(JUNK_PID)} if lowest == JUNK_PID else set()
-    places = {text: place for place, text in enumerate(sorted(set(texts) - junk))} | dict.fromkeys(junk, JUNK_PID)
-    return [places[text] for text in texts]

@@ -23,7 +23,7 @@ _NAME = re.compile(r"(-?\d+)_c(\d+)")
 def market_samples(folder: Path, *, first_camera: int = 1) -> list[Sample]:
     """The images of one folder, by file name, whose beginning says identity and camera: `0002_c1s1_000451_03.jpg`.
 
-    Junk (pid -1) is left out. Hidden files and files that are no JPEG or PNG are passed over.
+    Junk (pid -1) is left out. Hidden files and files that are no images are passed over.
 
     Args:
         folder: the folder.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastreid_ext.config import CfgNode
 
 __all__ = ["BatchSampler", "Indices", "SamplerError"]
 
@@ -50,6 +53,16 @@ class BatchSampler(ABC):
         self.batch_size, self.num_instances, self.seed = batch_size, num_instances, seed
         self.batches_per_epoch = max(1, len(self.pids) // batch_size)
         self.group_size = 1
+
+    @classmethod
+    def options(cls, cfg: CfgNode, sets: Sequence[int]) -> dict[str, Any]:
+        """Further keyword arguments of a sampler that takes more than the usual ones.
+
+        Args:
+            cfg: the config.
+            sets: for every training image, the place of its data set in `DATASETS.NAMES`.
+        """
+        return {}
 
     def epoch(self, epoch: int) -> Indices:
         """Indices of the images of each batch of an epoch, (batches_per_epoch, batch_size)."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastreid_ext import projects
 from fastreid_ext.config import CfgNode, ConfigError, load_config
-from fastreid_ext.data.datasets import build_dataset
+from fastreid_ext.data.build import build_test_sets
 from fastreid_ext.engine.build import refuse_other_programs
 from fastreid_ext.engine.checkpoint import Checkpointer, CheckpointError, read_checkpoint
 from fastreid_ext.engine.cli.arguments import add_run_arguments, is_key, misplaced_option
@@ -128,7 +128,7 @@ def _evaluate(cfg: CfgNode, resume: bool | str, on_features: FeatureWriter | Non
     for name in cfg.PROJECTS:
         projects.load(name)
     path, state = _checkpoint(cfg, resume)
-    datasets = [build_dataset(spec, cfg.DATASETS.ROOT) for spec in cfg.DATASETS.TESTS]
+    datasets = build_test_sets(cfg)
     try:
         if cfg.TEST.ENSEMBLE:
             sets_of = partial(training_sets, cfg, tests=datasets)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from fastreid_ext.config import ConfigError
 from fastreid_ext.config.checks import metrics_of
-from fastreid_ext.data.build import build_train_data
-from fastreid_ext.data.datasets import build_dataset
+from fastreid_ext.data.build import build_test_sets, build_train_data
 from fastreid_ext.engine.build import refuse_other_programs
 from fastreid_ext.engine.sweep.plan import Setting
 from fastreid_ext.modeling import build_model
@@ -31,8 +30,7 @@ def check_settings(settings: Sequence[Setting]) -> None:
         if repr(cfg.DATASETS) not in data_seen:
             data_seen.add(repr(cfg.DATASETS))
             build_train_data(cfg)
-            for spec in cfg.DATASETS.TESTS:
-                build_dataset(spec, cfg.DATASETS.ROOT)
+            build_test_sets(cfg)
         # A model may be refused for its batches.
         model = repr((cfg.MODEL, cfg.DATALOADER, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS))
         if model not in models_seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -88,4 +89,4 @@ def _renumbered(data: TrainData, images: dict[int, list[Sample]]) -> TrainData:
     samples = [
         Sample(sample.path, label, sample.camid) for label, pid in enumerate(sorted(images)) for sample in images[pid]
     ]
-    return TrainData(samples, len(images), data.num_cameras, data.datasets)
+    return replace(data, samples=samples, num_classes=len(images))
