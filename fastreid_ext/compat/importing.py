@@ -1,24 +1,56 @@
-"""Names that FastReID imports and that Python and PyTorch no longer have."""
+"""Importing FastReID 1.4.0 with today's Python and PyTorch."""
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import importlib
 import importlib.util
+import math
 import sys
 from types import ModuleType
+from typing import Any
 
-__all__ = ["make_importable"]
+__all__ = ["import_original", "make_importable"]
 
 
 def make_importable() -> None:
-    """Puts back `collections.Mapping`, gone since Python 3.10, and `torch._six`, gone since PyTorch 2.0.
+    """Puts back what FastReID imports and Python 3.10 and PyTorch 2.0 have taken away.
 
-    To be called before `import fastreid`. Names that are there are left as they are.
+    These are the names of `collections.abc` in `collections`, such as `collections.Mapping`, and the module
+    `torch._six`. Names that are there are left as they are. To be called before FastReID is imported.
     """
-    if not hasattr(collections, "Mapping"):
-        collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
+    for name in collections.abc.__all__:
+        if not hasattr(collections, name):
+            setattr(collections, name, getattr(collections.abc, name))
     if "torch._six" not in sys.modules and importlib.util.find_spec("torch._six") is None:
-        six = ModuleType("torch._six")
-        six.string_classes = (str, bytes)  # type: ignore[attr-defined]
+        six: Any = ModuleType("torch._six")
+        six.string_classes, six.int_classes = (str, bytes), int
+        six.container_abcs, six.inf = collections.abc, math.inf
         sys.modules["torch._six"] = six
+
+
+def import_original(module: str) -> Any:
+    """Imports a module of FastReID.
+
+    Args:
+        module: such as "fastreid.modeling".
+
+    Raises:
+        ImportError: FastReID is not there, or does not import; the message says what to do.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{module} does not import ({error}): {_advice(error)}") from error
+
+
+def _advice(error: ImportError) -> str:
+    if error.name == "fastreid":
+        return "install the original, pip install --no-deps fastreid==1.4.0 termcolor, or put your copy on PYTHONPATH"
+    if error.name in ("collections", "torch._six"):
+        return (
+            "put these two lines above the first import of fastreid: "
+            "`from fastreid_ext.compat.fastreid import make_importable` and `make_importable()`"
+        )
+    return "FastReID needs it, whoever imports it"

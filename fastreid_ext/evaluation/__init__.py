@@ -1,5 +1,6 @@
 """Metrics of retrieval and re-identification, and what improves rankings after training."""
 
+from fastreid_ext.evaluation.classification import ClasEvaluator
 from fastreid_ext.evaluation.clustering import nmi
 from fastreid_ext.evaluation.feature_files import load_features, save_features
 from fastreid_ext.evaluation.feature_set import FeatureSet
@@ -10,6 +11,7 @@ from fastreid_ext.evaluation.retrieval import RetrievalMetrics, recall_at_k, ret
 from fastreid_ext.evaluation.roc import RocCurve, roc_curve
 
 __all__ = [
+    "ClasEvaluator",
     "FeatureSet",
     "RankMetrics",
     "RetrievalMetrics",

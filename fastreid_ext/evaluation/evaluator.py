@@ -13,7 +13,7 @@ from fastreid_ext.config import CfgNode
 from fastreid_ext.data.datasets import ReIDDataset
 from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.evaluation.domains import is_transfer, specs_of
-from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, Evaluator
+from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, FeatureEvaluator
 from fastreid_ext.evaluation.extraction import Extracted, UnreadableImagesError, extract
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.strategies import InferenceStrategies
@@ -145,14 +145,14 @@ def evaluate_extracted(
     return results
 
 
-def build_evaluator(cfg: CfgNode) -> Evaluator:
+def build_evaluator(cfg: CfgNode) -> FeatureEvaluator:
     """The evaluator that `TEST.EVALUATOR` names.
 
     Raises:
         RegistryError: there is none of that name.
         ImportError: it needs a package that is not installed.
     """
-    evaluator: Evaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
+    evaluator: FeatureEvaluator = EVALUATORS.get(cfg.TEST.EVALUATOR)(cfg)
     return evaluator
 
 

@@ -20,10 +20,13 @@ from fastreid_ext.evaluation.retrieval import RetrievalMetrics
 from fastreid_ext.evaluation.roc import roc_curve
 from fastreid_ext.registry import Registry
 
-__all__ = ["EVALUATORS", "Evaluator", "ReidEvaluator", "RetrievalEvaluator"]
+__all__ = ["EVALUATORS", "Evaluator", "FeatureEvaluator", "ReidEvaluator", "RetrievalEvaluator"]
 
 EVALUATORS = Registry("evaluator")
-"""Subclasses of `Evaluator`, built with a config and called with the features of a data set: its figures."""
+"""Subclasses of `FeatureEvaluator`, built with a config and called with the features of a data set: its figures.
+
+Most rank, as subclasses of `Evaluator` do.
+"""
 
 RANKS = (1, 5, 10)
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
@@ -31,7 +34,29 @@ ROC_ERROR = "TPR error"
 """Name of what the TPR figures may be too low by, in percent."""
 
 
-class Evaluator(ABC):
+class FeatureEvaluator(ABC):
+    """From the features of a data set to figures in percent."""
+
+    @abstractmethod
+    def __call__(self, features: FeatureSet) -> dict[str, Any]:
+        """Figures by name, with whatever else results are to tell.
+
+        All processes of the run call it with the same features.
+
+        Raises:
+            ValueError: features cannot be evaluated.
+        """
+
+    @abstractmethod
+    def check_sizes(self, dataset: ReIDDataset) -> None:
+        """Refuses a data set that cannot be evaluated so, before its features are made.
+
+        Raises:
+            ValueError: why it cannot.
+        """
+
+
+class Evaluator(FeatureEvaluator):
     """Figures in percent of each ranking, averaged over the trials of a data set.
 
     Args:

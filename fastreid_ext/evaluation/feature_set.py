@@ -92,6 +92,14 @@ class FeatureSet:
                     f"{self.name}: {both} images are query and gallery and would find themselves: take them out of "
                     f"one, or turn the camera rule on; a set that is its own gallery needs protocol query_is_gallery."
                 )
+        self.check_values()
+
+    def check_values(self) -> None:
+        """Refuses features that mean nothing, and warns of those that mean little.
+
+        Raises:
+            ValueError: some are NaN or infinite; how many, and of which images.
+        """
         bad = (~torch.linalg.vector_norm(self.values, ord=torch.inf, dim=1).isfinite()).nonzero().flatten().tolist()
         if bad:
             named = [self.paths[i] if self.paths else f"image {i}" for i in bad[:_NAMED]]

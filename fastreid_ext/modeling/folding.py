@@ -12,14 +12,11 @@ from torch import nn
 from torch.fx import Graph, Tracer
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fastreid_ext.modeling.layers.norm import FrozenBatchNorm, GhostBatchNorm, SyncBatchNorm
+from fastreid_ext.modeling.layers.norm import is_linear_in_evaluation
 
 __all__ = ["fold_batch_norms"]
 
 M = TypeVar("M", bound=nn.Module)
-
-# Exactly these, which all do the same in evaluation; a subclass of yours may not.
-_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, SyncBatchNorm, GhostBatchNorm, FrozenBatchNorm)
 
 
 @torch.no_grad()
@@ -81,7 +78,7 @@ def _pairs(part: nn.Module, graph: Graph) -> list[tuple[nn.Module, nn.Module]]:
 
 def _is_foldable(convolution: nn.Module, norm: nn.Module) -> bool:
     # Parametrised layers are of a class of their own.
-    if type(convolution) is not nn.Conv2d or type(norm) not in _NORMS or norm.running_mean is None:
+    if type(convolution) is not nn.Conv2d or not is_linear_in_evaluation(norm):
         return False
     hooks = (layer._forward_hooks or layer._forward_pre_hooks for layer in (convolution, norm))
     return not any(hooks)

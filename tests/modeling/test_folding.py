@@ -37,6 +37,10 @@ BACKBONES: list[tuple[str, dict[str, Any], int]] = [
     ("ResNet", {"DEPTH": "18x", "NORM": "FrozenBN"}, 0),
     ("ResNet", {"DEPTH": "18x", "NORM": "GN"}, 0),
     ("ResNet", {"DEPTH": "50x", "WITH_IBN": True, "WITH_SE": True, "WITH_NL": True}, 14),
+    ("ResNeSt", {"DEPTH": "50x"}, 0),
+    ("ResNeXt", {"DEPTH": "50x", "WITH_IBN": True}, 16),
+    # The identities of its blocks have no convolutions.
+    ("RepVGG", {"DEPTH": "A0"}, 17),
     ("OSNet", {"DEPTH": "x0_25"}, 0),
     ("OSNet", {"DEPTH": "x0_25", "WITH_IBN": True}, 0),
     ("OSNet", {"DEPTH": "x0_25", "WITH_AIN": True}, 0),

@@ -20,6 +20,9 @@ from fastreid_ext.modeling.meta_arch import Baseline
 KINDS: dict[str, dict[str, Any]] = {
     "resnet": {"NAME": "build_resnet_backbone", "DEPTH": "18x"},
     "bottlenecks": {"NAME": "build_resnet_backbone", "DEPTH": "50x", "WITH_SE": True},
+    "resnest": {"NAME": "build_resnest_backbone", "DEPTH": "50x"},
+    "resnext": {"NAME": "build_resnext_backbone", "DEPTH": "50x"},
+    "repvgg": {"NAME": "build_repvgg_backbone", "DEPTH": "A0"},
     "osnet": {"NAME": "build_osnet_backbone", "DEPTH": "x0_25"},
     "densenet": {"NAME": "build_densenet_backbone", "DEPTH": "121"},
     "bn-inception": {"NAME": "build_bn_inception_backbone"},

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, ConfigError
 from fastreid_ext.registry import close_matches
+from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Backbone", "OfficialWeights", "choose_variant", "refuse_options"]
+__all__ = ["Backbone", "OfficialWeights", "choose_variant", "ignore_options", "refuse_options"]
+
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -76,3 +79,10 @@ def refuse_options(cfg: CfgNode, family: str, options: Iterable[str]) -> None:
     for option in options:
         if cfg.MODEL.BACKBONE[option]:
             raise ConfigError(f"{family} has no variant with MODEL.BACKBONE.{option}: turn it off")
+
+
+def ignore_options(cfg: CfgNode, family: str, options: Iterable[str]) -> None:
+    """Warns of options of MODEL.BACKBONE that are on, but that the family does not have, as FastReID's configs do."""
+    for option in options:
+        if cfg.MODEL.BACKBONE[option]:
+            logger.warning("%s has no such variant: MODEL.BACKBONE.%s changes nothing", family, option)

@@ -18,7 +18,7 @@ __all__ = ["PretrainedError", "load_pretrained", "read_weights"]
 
 logger = get_logger(__name__)
 
-CLASSIFIERS = ("fc.", "classifier.", "last_linear.", "head.", "heads.")
+CLASSIFIERS = ("fc.", "classifier.", "last_linear.", "linear.", "head.", "heads.")
 NO_SOURCE = "nobody publishes ImageNet weights of this variant that we know of: set MODEL.BACKBONE.PRETRAIN False"
 
 
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         PretrainedError: the file holds no tensors, or objects that are not safe to load.
     """
     content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode, configurable
-from fastreid_ext.modeling.backbones.base import Backbone, OfficialWeights, choose_variant
+from fastreid_ext.modeling.backbones.base import OfficialWeights, choose_variant
 from fastreid_ext.modeling.backbones.registry import BACKBONES
+from fastreid_ext.modeling.backbones.residual import (
+    BLOCKS_PER_STAGE,
+    NO_NON_LOCAL,
+    ResidualBlock,
+    ResidualNet,
+    build_stages,
+    inner_channels,
+)
 from fastreid_ext.modeling.backbones.torchvision_weights import torchvision_weights
-from fastreid_ext.modeling.layers import IBN, NonLocal, SELayer, build_norm, init_convs
+from fastreid_ext.modeling.layers import IBN, SELayer, build_norm
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
@@ -18,85 +26,76 @@ __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 logger = get_logger(__name__)
 
 
-class _ResidualBlock(nn.Module):
-    """Adds a branch of convolutions to its input; the first norm is IBN if `with_ibn`."""
+class _ResNetBlock(ResidualBlock):
+    """The first norm is IBN if `with_ibn`; `width` is that of the first two convolutions."""
 
-    expansion: ClassVar[int]
-
-    def __init__(self, inputs: int, planes: int, stride: int, norm: str, with_ibn: bool, with_se: bool) -> None:
+    def __init__(
+        self, inputs: int, width: int, outputs: int, stride: int, norm: str, with_ibn: bool, with_se: bool
+    ) -> None:
         super().__init__()
-        outputs = planes * self.expansion
-        self.bn1 = IBN(planes, norm) if with_ibn else build_norm(norm, planes)
-        self.bn2 = build_norm(norm, planes)
-        self.relu = nn.ReLU(inplace=True)
-        # One of its own, so that the network's last activation can be told from the others.
-        self.last_relu = nn.ReLU(inplace=True)
+        self.bn1 = IBN(width, norm) if with_ibn else build_norm(norm, width)
+        self.bn2 = build_norm(norm, width)
         self.se = SELayer(outputs) if with_se else nn.Identity()
-        self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), build_norm(norm, outputs)
             )
 
-    def branch(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        result: Tensor = self.last_relu(self.se(self.branch(x)) + shortcut)
-        return result
-
-
-class BasicBlock(_ResidualBlock):
+class BasicBlock(_ResNetBlock):
     """Two 3x3 convolutions, of ResNet-18 and 34."""
 
     expansion = 1
 
     def __init__(self, inputs: int, planes: int, stride: int, norm: str, with_ibn: bool, with_se: bool) -> None:
-        super().__init__(inputs, planes, stride, norm, with_ibn, with_se)
+        super().__init__(inputs, planes, planes, stride, norm, with_ibn, with_se)
         self.conv1 = nn.Conv2d(inputs, planes, 3, stride=stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
 
     def branch(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
-        out: Tensor = self.bn2(self.conv2(x))
+        out: Tensor = self.se(self.bn2(self.conv2(x)))
         return out
 
 
-class Bottleneck(_ResidualBlock):
-    """1x1, 3x3 and 1x1 convolution, of ResNet-50 and deeper; the stride is in the 3x3 one."""
+class Bottleneck(_ResNetBlock):
+    """1x1, 3x3 and 1x1 convolution, of ResNet-50 and deeper; the stride is in the 3x3 one.
 
-    expansion = 4
+    In ResNeXt that one has `groups`, each as wide as `base_width` says for 64 planes (Xie et al., CVPR 2017).
+    """
 
-    def __init__(self, inputs: int, planes: int, stride: int, norm: str, with_ibn: bool, with_se: bool) -> None:
-        super().__init__(inputs, planes, stride, norm, with_ibn, with_se)
-        self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
-        self.bn3 = build_norm(norm, planes * self.expansion)
+    def __init__(
+        self,
+        inputs: int,
+        planes: int,
+        stride: int,
+        norm: str,
+        with_ibn: bool,
+        with_se: bool,
+        groups: int = 1,
+        base_width: int = 64,
+    ) -> None:
+        width, outputs = planes * base_width // 64 * groups, planes * self.expansion
+        super().__init__(inputs, width, outputs, stride, norm, with_ibn, with_se)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, groups=groups, bias=False)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = build_norm(norm, outputs)
 
     def branch(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        out: Tensor = self.bn3(self.conv3(x))
+        out: Tensor = self.se(self.bn3(self.conv3(x)))
         return out
 
 
-BLOCKS: dict[str, type[_ResidualBlock]] = {
+BLOCKS: dict[str, type[BasicBlock | Bottleneck]] = {
     "18x": BasicBlock,
     "34x": BasicBlock,
     "50x": Bottleneck,
     "101x": Bottleneck,
     "152x": Bottleneck,
 }
-BLOCKS_PER_STAGE = {
-    "18x": (2, 2, 2, 2),
-    "34x": (3, 4, 6, 3),
-    "50x": (3, 4, 6, 3),
-    "101x": (3, 4, 23, 3),
-    "152x": (3, 8, 36, 3),
-}
-NO_NON_LOCAL = (0, 0, 0, 0)
 NON_LOCAL_PER_STAGE = {"50x": (0, 2, 3, 0), "101x": (0, 2, 9, 0), "152x": (0, 2, 9, 0)}
 
 IBN_FILES = {
@@ -110,7 +109,7 @@ IBN_RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0"
 
 
 @BACKBONES.register("build_resnet_backbone", source="He et al., CVPR 2016", aliases=("ResNet",))
-class ResNet(Backbone):
+class ResNet(ResidualNet):
     """Residual network, optionally with IBN-a, squeeze-and-excitation and non-local blocks.
 
     Args:
@@ -131,8 +130,6 @@ class ResNet(Backbone):
         ConfigError: unknown depth.
     """
 
-    new_layers = ("NL_",)
-
     @configurable
     def __init__(
         self,
@@ -145,28 +142,25 @@ class ResNet(Backbone):
         with_nl: bool = False,
         non_local_channels: int | None = None,
     ) -> None:
-        super().__init__()
-        self.block = choose_variant("ResNet", depth, BLOCKS)
-        self.depth, self.norm, self.with_ibn, self.with_se = depth, norm, with_ibn, with_se
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = build_norm(norm, 64)
-        self.relu = nn.ReLU(inplace=True)
-        # FastReID's weights were trained with this window, which differs from torchvision's at the border.
-        self.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        widths = [64] + [planes * self.block.expansion for planes in (64, 128, 256, 512)]
-        self.layer1 = self._stage(1, widths[0], stride=1)
-        self.layer2 = self._stage(2, widths[1], stride=2)
-        self.layer3 = self._stage(3, widths[2], stride=2)
-        self.layer4 = self._stage(4, widths[3], stride=last_stride)
-        self.feature_dim = widths[4]
-        init_convs(self)
+        kind = choose_variant("ResNet", depth, BLOCKS)
         if with_nl and depth not in NON_LOCAL_PER_STAGE:
             logger.warning("ResNet %s has no non-local blocks: MODEL.BACKBONE.WITH_NL changes nothing", depth)
-        counts = NON_LOCAL_PER_STAGE.get(depth, NO_NON_LOCAL) if with_nl else NO_NON_LOCAL
-        self.NL_1, self.NL_2, self.NL_3, self.NL_4 = (
-            nn.ModuleList([NonLocal(width, non_local_channels, norm) for _ in range(count)])
-            for count, width in zip(counts, widths[1:], strict=True)
+
+        def block(stage: int, inputs: int, planes: int, stride: int) -> ResidualBlock:
+            return kind(inputs, planes, stride, norm, with_ibn and stage < 4, with_se)
+
+        super().__init__(
+            conv1=nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
+            bn1=build_norm(norm, 64),
+            # FastReID's weights were trained with this window, which differs from torchvision's at the border.
+            maxpool=nn.MaxPool2d(3, stride=2, ceil_mode=True),
+            stages=build_stages(BLOCKS_PER_STAGE[depth], 64, last_stride, block),
+            feature_dim=512 * kind.expansion,
+            non_local=NON_LOCAL_PER_STAGE.get(depth, NO_NON_LOCAL) if with_nl else NO_NON_LOCAL,
+            non_local_channels=non_local_channels,
+            norm=norm,
         )
+        self.depth, self.with_ibn, self.with_se = depth, with_ibn, with_se
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -178,24 +172,8 @@ class ResNet(Backbone):
             "with_ibn": node.WITH_IBN,
             "with_se": node.WITH_SE,
             "with_nl": node.WITH_NL,
-            "non_local_channels": 1 if cfg.COMPAT.ONE_CHANNEL_NON_LOCAL else node.NON_LOCAL_CHANNELS or None,
+            "non_local_channels": inner_channels(cfg),
         }
-
-    def _stage(self, stage: int, inputs: int, stride: int) -> nn.Sequential:
-        planes = 32 << stage
-        with_ibn = self.with_ibn and stage < 4
-        blocks = []
-        for index in range(BLOCKS_PER_STAGE[self.depth][stage - 1]):
-            blocks.append(self.block(inputs, planes, stride if index == 0 else 1, self.norm, with_ibn, self.with_se))
-            inputs = planes * self.block.expansion
-        return nn.Sequential(*blocks)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        x = _run_stage(self.layer1, self.NL_1, x)
-        x = _run_stage(self.layer2, self.NL_2, x)
-        x = _run_stage(self.layer3, self.NL_3, x)
-        return _run_stage(self.layer4, self.NL_4, x)
 
     def official_weights(self) -> OfficialWeights | None:
         """torchvision's for the plain network, the authors' releases for IBN."""
@@ -205,13 +183,3 @@ class ResNet(Backbone):
         if self.with_se:
             return None
         return torchvision_weights(f"ResNet{self.depth.removesuffix('x')}_Weights.IMAGENET1K_V1")
-
-
-def _run_stage(blocks: nn.Sequential, non_local: nn.ModuleList, x: Tensor) -> Tensor:
-    """The blocks, with the non-local ones after the last of them."""
-    plain = len(blocks) - len(non_local)
-    for index, block in enumerate(blocks):
-        x = block(x)
-        if index >= plain:
-            x = non_local[index - plain](x)
-    return x

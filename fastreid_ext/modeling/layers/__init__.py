@@ -10,6 +10,7 @@ from fastreid_ext.modeling.layers.norm import (
     SyncBatchNorm,
     build_norm,
     convert_norms,
+    is_linear_in_evaluation,
 )
 from fastreid_ext.modeling.layers.pooling import (
     POOLINGS,
@@ -25,6 +26,7 @@ from fastreid_ext.modeling.layers.pooling import (
     build_pooling,
 )
 from fastreid_ext.modeling.layers.se import SELayer
+from fastreid_ext.modeling.layers.split_attention import SplitAttentionConv
 
 __all__ = [
     "IBN",
@@ -43,9 +45,11 @@ __all__ = [
     "MixedPool",
     "NonLocal",
     "SELayer",
+    "SplitAttentionConv",
     "SyncBatchNorm",
     "build_norm",
     "build_pooling",
     "convert_norms",
     "init_convs",
+    "is_linear_in_evaluation",
 ]

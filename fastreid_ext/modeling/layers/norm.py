@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from fastreid_ext.registry import Registry
 from fastreid_ext.utils.dist import gather, get_world_size
 
-__all__ = ["NORMS", "FrozenBatchNorm", "GhostBatchNorm", "SyncBatchNorm", "build_norm", "convert_norms"]
+__all__ = [
+    "NORMS",
+    "FrozenBatchNorm",
+    "GhostBatchNorm",
+    "SyncBatchNorm",
+    "build_norm",
+    "convert_norms",
+    "is_linear_in_evaluation",
+]
 
 NORMS = Registry("norm")
 """Called as `norm(channels, **options)`; the module keeps the shape of its input."""
@@ -137,6 +145,13 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         """Stays in evaluation mode."""
         super().train(False)
         return self
+
+
+def is_linear_in_evaluation(norm: nn.Module) -> bool:
+    """Whether it is a batch norm of torch or of ours with statistics, all of which do the same in evaluation."""
+    # Exactly these: a subclass of yours may do something else.
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, SyncBatchNorm, GhostBatchNorm, FrozenBatchNorm)
+    return type(norm) in kinds and norm.running_mean is not None
 
 
 @NORMS.register("GN", source="Wu & He 2018")
