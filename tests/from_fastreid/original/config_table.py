@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from fastreid_ext.compat.config_report import explain
 from fastreid_ext.compat.importing import make_importable
 from fastreid_ext.config import load_config
 from fastreid_ext.engine import DefaultTrainer
@@ -23,7 +24,7 @@ from fastreid_ext.modeling import build_model
 
 FOLDER = Path(__file__).resolve().parents[1]
 CONFIGS = FOLDER / "configs"
-COLUMNS = ("loads", "builds", "features equal", "trains a step", "evaluates")
+COLUMNS = ("loads", "builds", "features equal", "trains a step", "evaluates", "differences", "likely mistakes")
 CPU = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", False]
 # Of the smallest images whose maps have the three rows that FastReID's MGN needs.
 SIZE = [96, 32]
@@ -41,8 +42,8 @@ SMALL = {
 BEGIN, END = "<!-- configs: begin -->", "<!-- configs: end -->"
 TOLERANCE = 1e-5
 
-Row = tuple[str, tuple[bool, ...]]
-"""A config, and whether each of COLUMNS went well; what fails with an error ends the program."""
+Row = tuple[str, list[str]]
+"""A config and its cells; what fails with an error ends the program."""
 
 
 def differing_features(file: str) -> float:
@@ -94,7 +95,10 @@ def rows(files: list[str]) -> tuple[list[Row], float]:
         load_config(CONFIGS / file)
         build_model(load_config(CONFIGS / file, [*CPU, "MODEL.HEADS.NUM_CLASSES", 4]))
         with tempfile.TemporaryDirectory() as folder:
-            made.append((file, (True, True, difference <= TOLERANCE, *train_a_step(file, Path(folder)))))
+            went_well = (True, True, difference <= TOLERANCE, *train_a_step(file, Path(folder)))
+        explained = explain(CONFIGS / file)
+        counts = (len(explained.differences), len(explained.mistakes))
+        made.append((file, ["yes" if fine else "NO" for fine in went_well] + [str(count) for count in counts]))
     return made, difference
 
 
@@ -116,7 +120,7 @@ def table(files: list[str], processes: int) -> str:
             found += made
             print(f"{', '.join(file for file, _ in made)}: features differ by {difference:.1e}", flush=True)
     print(f"{len(found)} configs of {len(models(files))} models; features differ by {largest:.1e} at most")
-    lines = [f"| {file} | {' | '.join('yes' if fine else 'NO' for fine in done)} |" for file, done in sorted(found)]
+    lines = [f"| {file} | {' | '.join(cells)} |" for file, cells in sorted(found)]
     return "\n".join([f"| config | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}", *lines])
 
 

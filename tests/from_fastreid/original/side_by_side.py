@@ -13,7 +13,6 @@ import torch
 from fastreid.config import get_cfg as original_defaults
 from torch import Tensor, nn
 
-
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
