@@ -69,7 +69,11 @@ def train_a_step(file: str, folder: Path) -> tuple[bool, bool]:
         write(folder)
     plain = load_config(CONFIGS / file, CPU)
     small = [item for pair in SMALL.items() for item in pair]
-    sets = {key: tuple(f"{name}:strict=False" for name in plain.DATASETS[key]) for key in ("NAMES", "TESTS")}
+    # Base files name no data set; FastReID's default is Market1501.
+    sets = {
+        key: tuple(f"{'Market1501' if name == 'SynthReID' else name}:strict=False" for name in plain.DATASETS[key])
+        for key in ("NAMES", "TESTS")
+    }
     cfg = load_config(
         CONFIGS / file,
         [*CPU, *small, "DATASETS.ROOT", str(folder), "OUTPUT_DIR", str(folder / "run")]
