@@ -20,7 +20,9 @@ def check(cfg: CfgNode) -> None:
         *_values(cfg),
         *_datasets(cfg),
         *_evaluation(cfg),
+        *_classification(cfg),
         *_strategies(cfg),
+        *_compat(cfg),
         *_batches(cfg),
         *_set_weights(cfg),
         *_schedule(cfg),
@@ -95,9 +97,6 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
         yield "TEST.BEST_METRIC is 'NMI', but TEST.NMI.ENABLED is off: turn it on"
     if test.NMI.ENABLED and test.EVALUATOR == "ReidEvaluator":
         yield "TEST.NMI.ENABLED is on, but ReidEvaluator measures no NMI: take TEST.EVALUATOR RetrievalEvaluator"
-    for name in ("AQE", "RERANK", "ROC", "NMI", "BETA_NORM"):
-        if test.EVALUATOR == "ClasEvaluator" and test[name].ENABLED:
-            yield f"TEST.{name}.ENABLED is on, but ClasEvaluator compares no images: turn it off"
     if not test.RECALLS or not all(isinstance(k, int) and k >= 1 for k in test.RECALLS):
         yield f"TEST.RECALLS is {list(test.RECALLS)}; it takes numbers of images, each at least 1"
     for key, value in (
@@ -110,10 +109,28 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
             yield f"{key} is {value}; it must be at least 1"
     if not 0 <= test.AQE.ALPHA < math.inf:
         yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must be a number not below 0"
-    if cfg.COMPAT.RERANK and test.RERANK.VARIANT == "released":
-        yield "COMPAT.RERANK asks for FastReID's re-ranking, TEST.RERANK.VARIANT for the released one: drop one of them"
     if not 0 <= test.RERANK.LAMBDA <= 1:
         yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
+
+
+def _classification(cfg: CfgNode) -> Iterator[str]:
+    if cfg.TEST.EVALUATOR != "ClasEvaluator":
+        return
+    for name in ("AQE", "RERANK", "ROC", "NMI", "BETA_NORM"):
+        if cfg.TEST[name].ENABLED:
+            yield f"TEST.{name}.ENABLED is on, but ClasEvaluator compares no images: turn it off"
+    if cfg.TEST.ENSEMBLE:
+        yield "TEST.ENSEMBLE sets embeddings side by side, but ClasEvaluator takes the logits of one model: empty it"
+
+
+def _compat(cfg: CfgNode) -> Iterator[str]:
+    compat, inner = cfg.COMPAT, cfg.MODEL.BACKBONE.NON_LOCAL_CHANNELS
+    if compat.RERANK and cfg.TEST.RERANK.VARIANT == "released":
+        yield "COMPAT.RERANK asks for FastReID's re-ranking, TEST.RERANK.VARIANT for the released one: drop one of them"
+    if compat.ONE_CHANNEL_NON_LOCAL and inner not in (0, 1):
+        yield f"COMPAT.ONE_CHANNEL_NON_LOCAL is on, but MODEL.BACKBONE.NON_LOCAL_CHANNELS is {inner}: drop one of them"
+    if compat.SCHEDULE_AFTER_WARMUP and cfg.SOLVER.SCHED_INTERVAL != "epoch":
+        yield "COMPAT.SCHEDULE_AFTER_WARMUP counts whole epochs: set SOLVER.SCHED_INTERVAL epoch, or turn it off"
 
 
 def _strategies(cfg: CfgNode) -> Iterator[str]:
@@ -169,8 +186,6 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.DELAY_EPOCHS {solver.DELAY_EPOCHS} leaves no epoch of SOLVER.MAX_EPOCH {solver.MAX_EPOCH} "
             f"for the cosine"
         )
-    if cfg.COMPAT.SCHEDULE_AFTER_WARMUP and solver.SCHED_INTERVAL != "epoch":
-        yield "COMPAT.SCHEDULE_AFTER_WARMUP counts whole epochs: set SOLVER.SCHED_INTERVAL epoch, or turn it off"
     if solver.EMA.ENABLED and cfg.TEST.PRECISE_BN.ENABLED:
         yield "SOLVER.EMA averages batch-norm statistics already: turn it or TEST.PRECISE_BN off"
     first = solver.FIRST_STAGE
@@ -200,7 +215,9 @@ def _distillation(cfg: CfgNode) -> Iterator[str]:
         yield "KD is on, but only META_ARCHITECTURE Distiller has teachers: set it, or empty KD"
     if distills and not (kd.MODEL_CONFIG or kd.EMA.ENABLED):
         yield "a Distiller needs a teacher: name some in KD.MODEL_CONFIG, or set KD.EMA.ENABLED True"
-    if kd.TEMPERATURE <= 0:
+    if not 0 < kd.TEMPERATURE < math.inf:
         yield f"KD.TEMPERATURE is {kd.TEMPERATURE}; it must be positive"
+    if not all((*kd.MODEL_CONFIG, *kd.MODEL_WEIGHTS)):
+        yield "KD.MODEL_CONFIG and KD.MODEL_WEIGHTS name files: an empty name is none"
     if not 0 <= kd.EMA.MOMENTUM <= 1:
         yield f"KD.EMA.MOMENTUM is {kd.EMA.MOMENTUM}; it must be between 0 and 1"

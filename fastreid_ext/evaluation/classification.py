@@ -91,7 +91,7 @@ class ClasEvaluator(FeatureEvaluator):
         if name not in self.labels:
             raise ValueError(
                 f"{name}: the classes of its images are not known, since it is none of the training sets "
-                f"{', '.join(self.labels)} (DATASETS.NAMES): test on one of these"
+                f"{', '.join(self.labels)} (DATASETS.NAMES): test on one of these, written exactly as there"
             )
         known = self.labels[name]
         unknown = sorted(pid for pid in pids if pid not in known)
@@ -99,7 +99,8 @@ class ClasEvaluator(FeatureEvaluator):
             named = ", ".join(map(str, unknown[:_NAMED])) + ", ..." * (len(unknown) > _NAMED)
             raise ValueError(
                 f"{name}: {len(unknown)} identities of its test images are no classes, since no training image shows "
-                f"them: {named}. ClasEvaluator is for sets whose test images show the identities of the training"
+                f"them: {named}. ClasEvaluator is for sets whose test images show the identities of the training, "
+                f"such as an ImageList of your own"
             )
         return [known[pid] for pid in pids]
 

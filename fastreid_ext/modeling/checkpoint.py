@@ -6,15 +6,18 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlparse
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastreid_ext.config import CfgNode
 from fastreid_ext.modeling.checkpoint_filters import filtered_weights
 from fastreid_ext.modeling.meta_arch.base import ReIDModel
-from fastreid_ext.utils.download import DownloadError, local_file
+from fastreid_ext.utils.download import DownloadError, is_url, local_file
 
 __all__ = ["CheckpointError", "KeyReport", "config_for", "load_weights", "read_checkpoint"]
 
@@ -84,10 +87,20 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"  import torch; state = torch.load({str(file)!r}, map_location='cpu', weights_only=False)\n"
                 f"  torch.save({{'model': state.get('model', state.get('state_dict', state))}}, 'plain.pth')"
             ) from error
+        if is_url(path):
+            _remove(file, path, error)
         raise CheckpointError(f"cannot read checkpoint {path}: {type(error).__name__}: {error}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(state).__name__}, not a dict")
     return state
+
+
+def _remove(file: Path, path: str | os.PathLike[str], error: Exception) -> NoReturn:
+    """What an address gave in place of a checkpoint, often a page that asks to log in, must not be kept."""
+    begin = file.read_bytes()[:20]
+    if urlparse(os.fspath(path)).scheme != "file":
+        file.unlink()
+    raise CheckpointError(f"what came from {path} is no checkpoint, it begins with {begin!r}") from error
 
 
 def load_weights(
@@ -112,13 +125,12 @@ def load_weights(
     Raises:
         CheckpointError: no weight of the backbone fits, or for inference some weight does not.
     """
-    weights = state.get("model", state.get("state_dict", state))
-    weights = {
-        name.removeprefix("module."): torch.as_tensor(value)
-        for name, value in weights.items()
-        if not isinstance(value, (str, dict, list))
-    }
-    weights, known_by = filtered_weights(weights, model)
+    named = {name.removeprefix("module."): value for name, value in _weights_of(state).items()}
+    if not named:
+        raise CheckpointError(
+            f"{source} holds no weights: expected tensors by name, alone or as 'model' or 'state_dict'"
+        )
+    weights, known_by = filtered_weights(named, model)
     own = model.state_dict()
     if not memories and isinstance(model, ReIDModel):
         forgotten = tuple(f"{part}." for part in model.memories)
@@ -147,15 +159,25 @@ def config_for(cfg: CfgNode, state: Mapping[str, Any]) -> CfgNode:
     Classifiers are as wide as those of the checkpoint, or of one class where it has none. Nothing is read that the
     checkpoint's weights replace, or that only training needs: pretrained weights, teachers.
     """
-    weights = state.get("model", state.get("state_dict", state))
     cfg = cfg.clone()
     cfg.defrost()
-    classifiers = (value for name, value in weights.items() if _CLASS_WEIGHT.fullmatch(name))
+    classifiers = (value for name, value in _weights_of(state).items() if _CLASS_WEIGHT.fullmatch(name))
     cfg.MODEL.HEADS.NUM_CLASSES = next(map(len, classifiers), 1)
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.KD.MODEL_CONFIG, cfg.KD.MODEL_WEIGHTS = [], []
     cfg.freeze()
     return cfg
+
+
+def _weights_of(state: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """What is a tensor or a number and has a name, of the weights in a checkpoint or of those that it is."""
+    inner = next((part for key in ("model", "state_dict") if isinstance(part := state.get(key), Mapping)), state)
+    arrays = (Tensor, np.ndarray, float, int)
+    return {
+        name: torch.as_tensor(value)
+        for name, value in inner.items()
+        if isinstance(name, str) and isinstance(value, arrays)
+    }
 
 
 def _without(prefixes: tuple[str, ...], weights: Mapping[str, Any]) -> dict[str, Any]:

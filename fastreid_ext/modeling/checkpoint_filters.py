@@ -11,8 +11,8 @@ from fastreid_ext.registry import Registry
 __all__ = ["CHECKPOINT_FILTERS", "filtered_weights"]
 
 CHECKPOINT_FILTERS = Registry("checkpoint filter")
-"""Functions called as `checkpoint_filter(weights, model)`: the same weights under the names that the model gives them, or
-None where the names are not of the code base that the filter knows. FastReID's names are ours and need none."""
+"""Functions called as `checkpoint_filter(weights, model)`: the same weights under the names that the model gives them,
+or None where the names are not of the code base that the filter knows. FastReID's names are ours and need none."""
 
 
 def filtered_weights(weights: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], str]:

@@ -6,11 +6,12 @@ import hashlib
 import http.client
 import os
 import re
+import string
 import urllib.error
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from urllib.parse import unquote, urlparse
-from urllib.request import Request, urlopen
+from urllib.parse import quote, unquote, urlparse
+from urllib.request import Request, url2pathname, urlopen
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -20,8 +21,12 @@ from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["DownloadError", "is_url", "local_file"]
 
-# What torchvision, timm and others put at the end of a name: the first digits of the file's SHA-256.
-_CHECKSUM = re.compile(r"-([0-9a-f]{8,64})(?:\.\w+)+$")
+# What torchvision, timm and others put at the end of a name: the first digits of the file's SHA-256. The last group of
+# a UUID and a date look the same.
+_CHECKSUM = re.compile(
+    r"(?<!-[0-9a-f]{4})-(?!(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\.)([0-9a-f]{8,64})(?:\.\w+)+$"
+)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CHUNK = 1 << 20
 _PATIENCE_IN_SECONDS = 60
 
@@ -31,8 +36,8 @@ class DownloadError(OSError):
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is an address on the web, or that of a file."""
-    return urlparse(os.fspath(path)).scheme in ("http", "https", "file")
+    """Whether a path is an address, such as one on the web."""
+    return _SCHEME.match(os.fspath(path)) is not None
 
 
 def local_file(path: str | os.PathLike[str]) -> Path:
@@ -47,22 +52,32 @@ def local_file(path: str | os.PathLike[str]) -> Path:
     if not is_url(path):
         return Path(path)
     url = os.fspath(path)
-    name = PurePosixPath(unquote(urlparse(url).path)).name
-    if not name:
-        raise DownloadError(f"{url} names no file")
-    # Files of different addresses often have the same name.
-    file = cache_folder("checkpoints") / hashlib.sha256(url.encode()).hexdigest()[:16] / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.parent / ".lock"):
-        if not file.is_file():
-            _download(url, file)
+    try:
+        parts = urlparse(url)
+        if parts.scheme == "file":
+            return Path(url2pathname(parts.path))
+        if parts.scheme not in ("http", "https"):
+            raise DownloadError(f"cannot download {url}: only http:// and https:// are known, and paths of files")
+        name = PurePosixPath(unquote(parts.path)).name
+        if not name:
+            raise DownloadError(f"{url} names no file")
+        # Files of different addresses often have the same name.
+        file = cache_folder("checkpoints") / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / ".lock"):
+            if not file.is_file():
+                _download(url, file)
+    except DownloadError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DownloadError(f"cannot download {url}: {error}") from error
     return file
 
 
 def _download(url: str, file: Path) -> None:
     get_logger(__name__).info(f"downloading {url} to {file}")
     try:
-        request = Request(url, headers={"User-Agent": "fastreid_ext"})
+        request = Request(quote(url, safe=string.punctuation), headers={"User-Agent": "fastreid_ext"})
         with urlopen(request, timeout=_PATIENCE_IN_SECONDS) as response, atomic_write(file, "wb") as target:
             length = response.headers.get("Content-Length")
             size, digest = _copy(response, target, int(length) if length else None, file.name)
@@ -99,5 +114,6 @@ def _check(url: str, name: str, digest: str) -> None:
     if named and not digest.startswith(named[1]):
         raise DownloadError(
             f"{url} is not what its name says: its checksum begins with {digest[: len(named[1])]}, not {named[1]}. "
-            f"It was changed or broken on the way: try again, or take it from elsewhere"
+            f"It was changed or broken on the way: try again, or take it from elsewhere. If its name ends in no "
+            f"checksum, download it and give the path of the file"
         )

@@ -93,6 +93,13 @@ def test_unknown_key_names_file_and_close_matches(tmp_path: Path) -> None:
         (["KD.TEMPERATURE", 0.0], "KD.TEMPERATURE is 0.0; it must be positive"),
         (["KD.EMA.MOMENTUM", 1.5], "KD.EMA.MOMENTUM is 1.5; it must be between 0 and 1"),
         (["TEST.RERANK.LAMBDA", 1.5], "TEST.RERANK.LAMBDA is 1.5; it must be between 0 and 1"),
+        (["COMPAT.RERANK", True, "TEST.RERANK.VARIANT", "released"], "drop one of them"),
+        (
+            ["COMPAT.ONE_CHANNEL_NON_LOCAL", True, "MODEL.BACKBONE.NON_LOCAL_CHANNELS", 4],
+            "NON_LOCAL_CHANNELS is 4: drop one of them",
+        ),
+        (["COMPAT.SCHEDULE_AFTER_WARMUP", True, "SOLVER.SCHED_INTERVAL", "iteration"], "counts whole epochs"),
+        (["TEST.EVALUATOR", "ClasEvaluator", "TEST.BEST_METRIC", "Acc@1", "TEST.ENSEMBLE", ["a.pth"]], "of one model"),
         (["TEST.RERANK.VARIANT", "original"], "choose one of paper, released, fastreid"),
         (["TEST.AQE.QE_K", 0], "TEST.AQE.QE_K is 0; it must be at least 1"),
         (["TEST.AQE.ALPHA", -1.0], "must be a number not below 0"),

@@ -38,6 +38,14 @@ def test_its_non_local_blocks_need_a_switch(checkpoint: Path) -> None:
     assert torch.equal(model.state_dict()["heads.weight"], state["model"]["module.heads.weight"])
 
 
+@pytest.mark.parametrize("state", [{"model": None}, {"epoch": "last"}, {1: 2}], ids=str)
+def test_what_holds_no_weights_is_refused(state: dict[Any, Any]) -> None:
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(CheckpointError, match=r"it\.pth holds no weights"):
+        load_weights(model, state, source="it.pth")
+    assert load_weights(model, {"model": None, "state_dict": {**model.state_dict(), "epoch": None}}).fits
+
+
 def test_every_weight_is_taken_over_for_another_training(checkpoint: Path) -> None:
     state = read_checkpoint(checkpoint)
     model = build_model(agw("COMPAT.ONE_CHANNEL_NON_LOCAL", True, "MODEL.HEADS.NUM_CLASSES", 3))

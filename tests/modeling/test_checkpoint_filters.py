@@ -131,3 +131,15 @@ def on_meta(config: str) -> nn.Module:
     options = ["MODEL.DEVICE", "meta", "MODEL.BACKBONE.PRETRAIN", False, "MODEL.HEADS.NUM_CLASSES", 5]
     with torch.device("meta"):
         return build_model(load_config(config, options))
+
+
+def test_what_a_filter_leaves_is_an_error_in_evaluation_although_nothing_is_missing(filters: Registry) -> None:
+    @filters.register("partly")
+    def partly(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        return {name.removeprefix("other."): value for name, value in weights.items()}
+
+    model = Small()
+    state = others(model) | {"embed.bias": torch.ones(2)}
+    with pytest.raises(CheckpointError, match=r"passed over: embed\.bias.*describes the authors' network"):
+        load_weights(model, state, for_inference=True)
+    assert load_weights(model, state).unexpected == ["embed.bias"]

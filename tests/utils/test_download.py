@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from fastreid_ext.utils.download import DownloadError, local_file
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+UUID = "123e4567-e89b-12d3-a456-426614174000.pth"
 
 
 class Server(ThreadingHTTPServer):
@@ -34,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        if "slow" in self.path:
+            time.sleep(0.3)
         if "gone" in self.path:
             self.send_error(404)
             return
@@ -77,7 +83,9 @@ def test_files_of_one_name_are_kept_apart(server: Server) -> None:
     assert local_file(f"{server.url}/a/model.pth") != local_file(f"{server.url}/b/model.pth")
 
 
-@pytest.mark.parametrize("name", [f"model-{DIGEST[:8]}.pth", f"model-{DIGEST}.pth.tar", "model-best.pth"])
+@pytest.mark.parametrize(
+    "name", [f"model-{DIGEST[:8]}.pth", f"model-{DIGEST}.pth.tar", "model-best.pth", "model-20231015.pth", UUID]
+)
 def test_checksum_in_the_name_fits(server: Server, name: str) -> None:
     assert local_file(f"{server.url}/{name}?download=1").read_bytes() == CONTENT
 
@@ -105,14 +113,38 @@ def test_without_a_server(server: Server) -> None:
         local_file(f"{url}/model.pth")
 
 
-def test_a_url_that_names_no_file() -> None:
-    with pytest.raises(DownloadError, match="names no file"):
-        local_file("https://example.com/")
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://example.com/", "names no file"),
+        ("s3://bucket/model.pth", "only http:// and https:// are known"),
+        ("http://[::1/model.pth", "cannot download"),
+        (f"http://127.0.0.1/{'a' * 300}.pth", "cannot download"),
+    ],
+)
+def test_addresses_that_cannot_be_meant(url: str, said: str) -> None:
+    with pytest.raises(DownloadError, match=re.escape(said)):
+        local_file(url)
 
 
 def test_checkpoints_by_url(tmp_path: Path) -> None:
     torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "model.pth")
     state = read_checkpoint((tmp_path / "model.pth").as_uri())
     assert torch.equal(state["model"]["weight"], torch.ones(2))
-    with pytest.raises(CheckpointError, match="cannot download"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*gone"):
         read_checkpoint((tmp_path / "gone.pth").as_uri())
+    torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "model.pth")
+    state = read_checkpoint((tmp_path / "model.pth").as_uri())
+    assert torch.equal(state["model"]["weight"], torch.zeros(2)), "a file of this machine is no download to be kept"
+
+
+def test_a_page_in_place_of_a_checkpoint_is_shown_and_not_kept(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint, it begins with b'weightsweights"):
+        read_checkpoint(f"{server.url}/login.pth")
+    assert not kept(tmp_path / "cache")
+
+
+def test_one_download_for_all_who_ask_at_once(server: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        files = set(pool.map(local_file, [f"{server.url}/slow.pth"] * 4))
+    assert len(files) == 1 and server.requests == ["/slow.pth"]

@@ -19,11 +19,15 @@ def image_files(folder: Path) -> list[str]:
 def image_paths(folder: Path) -> list[str]:
     """Paths of the image files in `folder` and below it, relative to it, with "/" between their parts, sorted.
 
-    Links to folders are followed, hidden files and folders left out.
+    Links to folders are followed, hidden files and folders left out; a folder that links lead to again counts once.
     """
-    found = []
+    found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (real := Path(place).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         below = Path(place).relative_to(folder).as_posix()
         found += [name if below == "." else f"{below}/{name}" for name in _images(names)]
     return sorted(found)

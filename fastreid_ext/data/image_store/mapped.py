@@ -21,10 +21,10 @@ from torch import Tensor
 from fastreid_ext.data.decode import decode, decode_into
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.data.image_store.tensor import TensorStore
+from fastreid_ext.utils.files import cache_folder
 from fastreid_ext.utils.logger import get_logger
 from fastreid_ext.utils.memory import gibibytes
 from fastreid_ext.utils.threads import local_processes
-from fastreid_ext.utils.files import cache_folder
 
 __all__ = ["StoreFolderError", "default_folder", "map_file", "mapped_store"]
 
