@@ -5,8 +5,8 @@ Two lines in its `train_net.py`, the second before any file is merged, and its o
     from fastreid_ext.compat import fastreid as ext
     ext.register(cfg, "adasp", "msinet")
 
-With Python 3.10 or newer, `ext.make_importable()` has to stand above the first import of FastReID, and with PyTorch 2.0
-or newer `ext.make_trainable()` before its trainer is made. FastReID is imported by these functions only.
+With Python 3.10 or newer, `ext.make_importable()` has to stand above the first import of FastReID. FastReID is imported
+by these functions only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def register(cfg: Any, *projects: str) -> None:
 
     The config gets each key that it lacks, those of the projects among them. Backbones, heads, meta-architectures and
     data sets keep their names where FastReID has nothing of that name, and else have "Ext" before it: `ExtBaseline`,
-    whose losses are ours, `ExtEmbeddingHead`, whose classification layers are ours. May be called again.
+    whose losses are ours, `ExtEmbeddingHead`, whose classification layers are ours. May be called again. FastReID's
+    trainer is made to train with today's PyTorch (`make_trainable`).
 
     Args:
         cfg: FastReID's config, not frozen.
@@ -47,6 +48,7 @@ def register(cfg: Any, *projects: str) -> None:
         all_projects.load(name)
     add_missing_keys(cfg, projects)
     register_parts()
+    make_trainable()
 
 
 def register_dataset(name: str, spec: str) -> None:
@@ -69,7 +71,8 @@ def register_dataset(name: str, spec: str) -> None:
 def make_trainable() -> None:
     """Lets FastReID's trainer train with PyTorch 2.0 and later, where its steps else change no weight and say nothing.
 
-    From then on its `SimpleTrainer` and `AMPTrainer` set gradients to zero instead of throwing them away.
+    From then on its `SimpleTrainer` and `AMPTrainer` set gradients to zero instead of throwing them away. `register`
+    does this, too; alone it is for those who need nothing else.
 
     Raises:
         ImportError: FastReID is not installed or does not import.

@@ -6,12 +6,16 @@ import collections
 import collections.abc
 import importlib
 import importlib.util
+import logging
 import math
 import sys
 from types import ModuleType
 from typing import Any
 
-__all__ = ["import_original", "make_importable"]
+__all__ = ["LOGGER", "import_original", "make_importable"]
+
+LOGGER = logging.getLogger("fastreid.ext")
+"""For what is said inside FastReID, whose handlers are those of its own logger."""
 
 
 def make_importable() -> None:
@@ -47,7 +51,10 @@ def import_original(module: str) -> Any:
 
 def _advice(error: ImportError) -> str:
     if error.name == "fastreid":
-        return "install the original, pip install --no-deps fastreid==1.4.0 termcolor, or put your copy on PYTHONPATH"
+        return (
+            "install the original, pip install --no-deps fastreid==1.4.0 termcolor cython, "
+            "or put your copy on PYTHONPATH"
+        )
     if error.name in ("collections", "torch._six"):
         return (
             "put these two lines above the first import of fastreid: "

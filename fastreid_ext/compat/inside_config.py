@@ -7,10 +7,9 @@ from typing import Any
 
 from yacs.config import CfgNode as YacsNode
 
-from fastreid_ext.compat.importing import import_original
+from fastreid_ext.compat.importing import LOGGER, import_original
 from fastreid_ext.config import CfgNode, ConfigError, get_cfg
 from fastreid_ext.config.changes import below
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["add_missing_keys", "our_config"]
 
@@ -57,7 +56,7 @@ def our_config(cfg: Any) -> Any:
             unread.append(key)
             node[name] = default
     if unread:
-        get_logger(__name__).warning(f"FastReID's trainer does not read {', '.join(unread)}: they change nothing")
+        LOGGER.warning(f"FastReID's trainer does not read {', '.join(unread)}: they change nothing")
     return made
 
 
@@ -98,12 +97,12 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _node(cfg: Any, path: Sequence[str], key: str) -> Any:
-    name = key.rpartition(".")[2]
+    root, name = cfg, key.rpartition(".")[2]
     for part in path:
         cfg = cfg.get(part, {})
     if name not in cfg:
         raise ConfigError(
             f"the config has no {key}: call fastreid_ext.compat.fastreid.register(cfg, <projects>) with all of "
-            f"PROJECTS before any file is merged"
+            f"PROJECTS, {', '.join(getattr(root, 'PROJECTS', ())) or 'none so far'}, before any file is merged"
         )
     return cfg

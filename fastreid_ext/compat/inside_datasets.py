@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from fastreid.data.datasets.bases import ImageDataset
 
+from fastreid_ext.compat.importing import LOGGER
 from fastreid_ext.data.datasets import build_dataset
 from fastreid_ext.data.protocol import JUNK_PID
 from fastreid_ext.data.sample import Sample
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["our_dataset"]
 
@@ -42,7 +42,7 @@ class _OurDataset(ImageDataset):  # type: ignore[misc]  # FastReID has no types
                 path: index for index, path in enumerate({sample.path: None for sample in [*found.query, *gallery]})
             }
         if found.protocol.trials > 1 or found.protocol.single_gallery_shot:
-            get_logger(__name__).warning(
+            LOGGER.warning(
                 f"{self.spec}: FastReID evaluates one split, where the protocol has several draws: figures differ"
             )
         super().__init__(

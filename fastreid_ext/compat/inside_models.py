@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from fastreid.engine.train_loop import SimpleTrainer
 from fastreid.modeling.losses.cross_entroy_loss import log_accuracy
 from fastreid.modeling.meta_arch import Baseline as OriginalBaseline
 from fastreid.utils.events import get_event_storage
@@ -15,13 +14,11 @@ from torch import Tensor, nn
 
 from fastreid_ext.compat.inside_config import our_config
 from fastreid_ext.compat.inside_parts import build_backbone, build_heads, last_map
-from fastreid_ext.compat.training import trains
 from fastreid_ext.config import configurable
 from fastreid_ext.modeling.losses import build_criterion
 from fastreid_ext.modeling.meta_arch import Baseline, ReIDModel
 from fastreid_ext.modeling.meta_arch.base import image_arguments
 from fastreid_ext.registry import RegistryError
-from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["ExtBaseline", "inside_fastreid"]
 
@@ -151,11 +148,6 @@ def inside_fastreid(name: str, model: type[ReIDModel]) -> type[ReIDModel]:
 
 def _parts(cfg: Any) -> dict[str, Any]:
     """Backbone, head and losses."""
-    if not trains(SimpleTrainer):
-        get_logger(__name__).warning(
-            f"FastReID's trainer leaves all weights as they are with PyTorch {torch.__version__}: "
-            f"call fastreid_ext.compat.fastreid.make_trainable() before it is made"
-        )
     with _explained():
         backbone = build_backbone(cfg)
         feature_dim = backbone.feature_dim

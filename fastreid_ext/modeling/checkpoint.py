@@ -77,7 +77,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except DownloadError as error:
         raise CheckpointError(str(error)) from error
     if not file.is_file():
-        raise CheckpointError(f"no checkpoint {file.absolute()}")
+        kind = ": it is a folder, name a file in it" if file.is_dir() else ""
+        raise CheckpointError(f"no checkpoint {file.absolute()}{kind}")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for what is not whole

@@ -97,6 +97,8 @@ def _load_pickled(path: Path) -> Any:
 def _read_or_explain(path: Path, official: OfficialWeights | None) -> dict[str, Tensor]:
     if not path.is_file():
         where = f" Official weights: {official.where}" if official else ""
+        if official and official.fetch:
+            where += "; an empty PRETRAIN_PATH downloads them"
         raise PretrainedError(f"there is no file {path.absolute()} (MODEL.BACKBONE.PRETRAIN_PATH).{where}")
     return read_weights(path)
 

@@ -96,11 +96,6 @@ LOSSES = {
 """Where there are several: FastReID logs a single one as the total only."""
 
 
-@pytest.fixture(autouse=True)
-def _makes_trainable() -> None:
-    ext.make_trainable()
-
-
 @pytest.fixture
 def storage() -> Iterator[EventStorage]:
     with EventStorage() as opened:
@@ -171,17 +166,6 @@ def test_without_our_help_fastreid_does_not_train(tmp_path: Path, storage: Event
     before = copy.deepcopy(trainer.model.backbone.conv1.weight)
     trainer.run_step()
     assert torch.equal(trainer.model.backbone.conv1.weight, before)
-
-
-def test_warns_of_a_trainer_that_does_not_train(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    cfg = merged(tmp_path, CONFIGS["adasp"])
-    DefaultTrainer.build_model(cfg)
-    assert "make_trainable" not in caplog.text
-    monkeypatch.delattr(SimpleTrainer, "_keeps_gradients")
-    DefaultTrainer.build_model(cfg)
-    assert "make_trainable()" in caplog.text
 
 
 def test_losses_are_those_of_our_own_model(tmp_path: Path, storage: EventStorage) -> None:

@@ -124,11 +124,14 @@ def test_a_search_and_a_training_of_what_it_found(make_cfg: MakeCfg) -> None:
     "more",
     [
         {},
-        {"SOLVER__ACCUMULATION_STEPS": 2},
-        {"SOLVER__CLIP_GRADIENTS__ENABLED": True, "SOLVER__CLIP_GRADIENTS__CLIP_VALUE": 0.5},
+        {
+            "SOLVER__ACCUMULATION_STEPS": 2,
+            "SOLVER__CLIP_GRADIENTS__ENABLED": True,
+            "SOLVER__CLIP_GRADIENTS__CLIP_VALUE": 0.5,
+        },
         {"TEST__PRECISE_BN__ENABLED": True, "TEST__PRECISE_BN__NUM_ITER": 2, "TEST__EVAL_PERIOD": 1},
     ],
-    ids=["plain", "accumulation", "clipping", "precise-bn"],
+    ids=["plain", "accumulation-clipping", "precise-bn"],
 )
 def test_a_killed_search_resumes_to_the_same_bits(make_cfg: MakeCfg, more: dict[str, Any]) -> None:
     whole, cut = (make_cfg(name, SOLVER__MAX_EPOCH=3, **more) for name in ("whole", "cut"))
