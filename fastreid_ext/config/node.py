@@ -112,9 +112,10 @@ def _convert(key: str, default: Any, value: Any, source: str) -> Any:
         return ""
     if type(value) is type(default):
         return value
+    article = "an" if isinstance(default, int) and not isinstance(default, bool) else "a"
     raise ConfigError(
         f"{key} in {source} is {value!r} ({type(value).__name__}), "
-        f"but takes a {type(default).__name__} such as {default!r}{' or auto' if key in _AUTOMATIC else ''}"
+        f"but takes {article} {type(default).__name__} such as {default!r}{' or auto' if key in _AUTOMATIC else ''}"
     )
 
 

@@ -76,8 +76,8 @@ def test_unknown_key_names_file_and_close_matches(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["SOLVER.MAX_EPOCH"], "no value"),
-        (["SOLVER.MAX_EPOCH", "many"], "takes a int"),
-        (["SOLVER.MAX_EPOCH", 2.5], "takes a int"),
+        (["SOLVER.MAX_EPOCH", "many"], "takes an int"),
+        (["SOLVER.MAX_EPOCH", 2.5], "takes an int"),
         (["SOLVER.NESTEROV", 1], "takes a bool"),
         (["SOLVER", 1], "is a section"),
         (["MODEL.HEADS.NECK_FEAT", "middle"], "NECK_FEAT is 'middle'; choose one of before, after"),

@@ -38,6 +38,7 @@ CASES: list[tuple[Rule, Options, Options]] = [
     (of_model.non_local_width, ["MODEL.BACKBONE.WITH_NL", True], ["MODEL.BACKBONE.WITH_NL", True, *MGN]),
     (of_model.normalised_triplets, [*TRIPLETS, "MODEL.LOSSES.TRI.NORM_FEAT", True], TRIPLETS),
     (of_model.negative_margin, [*TRIPLETS, "MODEL.LOSSES.TRI.MARGIN", -1], ["MODEL.LOSSES.TRI.MARGIN", -1]),
+    (of_model.softly_weighted_triplets, TRIPLETS, [*TRIPLETS, "MODEL.LOSSES.TRI.HARD_MINING", True]),
     (of_model.mgn_of_any_resnet, [*MGN, "SOLVER.HEADS_LR_FACTOR", 10], ["SOLVER.HEADS_LR_FACTOR", 10]),
     (of_model.mgn_of_any_resnet, [*MGN, "MODEL.BACKBONE.WITH_NL", True], MGN),
     (
@@ -78,6 +79,9 @@ CASES: list[tuple[Rule, Options, Options]] = [
         ["INPUT.AUTOAUG.ENABLED", True, "INPUT.AUTOAUG.PROB", 0.1],
         ["INPUT.AUTOAUG.ENABLED", True],
     ),
+    (of_training.data_of_the_defaults, [], ["DATASETS.NAMES", ("VeRi",), "DATASETS.TESTS", ("VeRi",)]),
+    (of_training.erased_areas, ["INPUT.REA.ENABLED", True], ["INPUT.REA.PROB", 0.9]),
+    (of_training.sizes_as_they_are, ["INPUT.SIZE_TRAIN", [0]], ["INPUT.SIZE_TRAIN", [256, 128]]),
     (of_training.patches_of_the_batch, ["INPUT.RPT.ENABLED", True], ["INPUT.RPT.PROB", 1.0]),
     (of_training.statistics_of_another_set, ["TEST.PRECISE_BN.ENABLED", True], []),
     (of_evaluation.flip_test, ["TEST.FLIP.ENABLED", True], ["INPUT.FLIP.ENABLED", True]),
@@ -144,7 +148,16 @@ CASES: list[tuple[Rule, Options, Options]] = [
         ["MODEL.HEADS.POOL_LAYER", "Identity"],
         ["MODEL.HEADS.POOL_LAYER", "Identity", "MODEL.BACKBONE.NAME", "build_vit_backbone"],
     ),
-    (in_model.pooling_that_does_not_pool, ["MODEL.HEADS.POOL_LAYER", "Flatten"], []),
+    (
+        in_model.pooling_that_does_not_pool,
+        ["MODEL.HEADS.POOL_LAYER", "Flatten"],
+        ["MODEL.HEADS.POOL_LAYER", "Flatten", "MODEL.HEADS.NAME", "MyHead"],
+    ),
+    (
+        in_model.memory_of_broken_batches,
+        ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.QUEUE_SIZE", 100],
+        ["MODEL.META_ARCHITECTURE", "MoCo", "MODEL.QUEUE_SIZE", 128],
+    ),
     (
         in_model.neck_that_stands_still,
         ["MODEL.HEADS.NORM", "FrozenBN", "MODEL.HEADS.WITH_BNNECK", True],
@@ -198,7 +211,13 @@ CASES: list[tuple[Rule, Options, Options]] = [
         ["INPUT.AUTOAUG.ENABLED", True],
         ["INPUT.AUTOAUG.ENABLED", True, "INPUT.AUTOAUG.PROB", 0.1],
     ),
-    (in_training.weights_of_another_machine, ["MODEL.WEIGHTS", "/nowhere/a.pth"], ["MODEL.WEIGHTS", "logs/a.pth"]),
+    (in_training.weights_of_another_machine, ["MODEL.WEIGHTS", "/nowhere/a.pth"], ["MODEL.WEIGHTS", __file__]),
+    (in_training.weights_of_another_machine, ["MODEL.WEIGHTS", "nowhere/a.pth"], ["KD.MODEL_CONFIG", ["a.yml"]]),
+    (
+        in_training.weights_of_another_machine,
+        ["MODEL.META_ARCHITECTURE", "Distiller", "KD.MODEL_WEIGHTS", ["nowhere/a.pth"]],
+        ["MODEL.META_ARCHITECTURE", "Distiller", "KD.MODEL_WEIGHTS", [__file__]],
+    ),
 ]
 OF_FILES = {in_names.keys_given_twice}
 
@@ -369,6 +388,7 @@ def test_weights_that_fit_and_that_do_not() -> None:
         ("_BASE_: https://somewhere/a.yml", "download that file"),
         ("a: [1\nb: 2", "is not valid YAML"),
         ("PROJECTS: [msinet]", "it is a config of this toolbox"),
+        ("a: \x00", "is no text file"),
         ("- 1", "must hold keys and values, not a list"),
     ],
 )

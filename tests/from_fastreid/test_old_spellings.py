@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fastreid_ext.compat.config_report import explain
-from fastreid_ext.compat.config_report.old_config import OldConfig, read_old_config
+from fastreid_ext.compat.config_report.old_config import OldConfig, check_options, read_old_config
 from fastreid_ext.config import load_config
 
 # As v0.1 had it: lengths in iterations.
@@ -106,3 +106,11 @@ def test_today_keeps_todays_defaults(tmp_path: Path) -> None:
     # Its README still has this key.
     old = read(tmp_path, "", "SOLVER.FP16_ENABLED", True)
     assert len(old.spellings) == 1 and not old.cfg.INPUT.FLIP.ENABLED
+
+
+def test_older_spellings_on_the_command_line(tmp_path: Path) -> None:
+    options = ["SOLVER.MAX_ITER", "20200", "SOLVER.STEPS", "[8080]", "DATALOADER.PK_SAMPLER", "False"]
+    cfg = read(tmp_path, "", *options).cfg
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS) == (100, [40])
+    assert cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler"
+    check_options([*options, "MODEL.BACKBONE.DEPTH", "50"])

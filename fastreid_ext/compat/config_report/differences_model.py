@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fastreid_ext.compat.config_report.facts import NAMES
 from fastreid_ext.compat.config_report.finding import Finding
 from fastreid_ext.compat.config_report.old_config import OldConfig
 from fastreid_ext.compat.config_report.rules import difference
@@ -34,6 +35,17 @@ def normalised_triplets(old: OldConfig) -> Iterator[Finding]:
             "MODEL.LOSSES.TRI.NORM_FEAT",
             "FastReID's distance is 2 - 2 cos; here it is the root of that, the Euclidean distance of unit vectors. A "
             "margin means another angle.",
+        )
+
+
+@difference
+def softly_weighted_triplets(old: OldConfig) -> Iterator[Finding]:
+    """It takes an image for a positive of its own."""
+    if "TripletLoss" in old.cfg.MODEL.LOSSES.NAME and not old.cfg.MODEL.LOSSES.TRI.HARD_MINING:
+        yield Finding(
+            "MODEL.LOSSES.TRI.HARD_MINING",
+            "FastReID counts an image among its own positives, at distance 0, which lowers their weighted mean; here "
+            "it is left out.",
         )
 
 
@@ -123,8 +135,9 @@ def heads_of_classes(old: OldConfig) -> Iterator[Finding]:
 @difference
 def corner_of_the_map(old: OldConfig) -> Iterator[Finding]:
     """Its heads take the first position of what is not pooled."""
-    family = old.family
-    if old.cfg.MODEL.HEADS.POOL_LAYER == "Identity" and (family is None or family.convolutional):
+    family, heads = old.family, old.cfg.MODEL.HEADS
+    unpooled = heads.POOL_LAYER == "Identity" and (family is None or family.convolutional)
+    if unpooled and heads.NAME in NAMES["MODEL.HEADS.NAME"]:
         yield Finding(
             "MODEL.HEADS.POOL_LAYER",
             "FastReID's head takes the top left position of the map; here a head refuses a map that is not pooled.",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fastreid_ext.compat.config_report.facts import OTHER_DEFAULTS
 from fastreid_ext.compat.config_report.finding import Finding
 from fastreid_ext.compat.config_report.old_config import OldConfig
 from fastreid_ext.compat.config_report.rules import difference
 from fastreid_ext.compat.config_report.timeline import timeline
+from fastreid_ext.config import get_cfg
 
 __all__: list[str] = []
 
@@ -57,6 +59,21 @@ def half_precision(old: OldConfig) -> Iterator[Finding]:
 
 
 @difference
+def data_of_the_defaults(old: OldConfig) -> Iterator[Finding]:
+    """Its defaults name other data."""
+    ours = dict(get_cfg().leaves())
+    for key, value in OTHER_DEFAULTS.items():
+        # A device is found here.
+        if key != "MODEL.DEVICE" and key not in old.given and key not in old.refused:
+            yield Finding(
+                key,
+                f"No file says it: FastReID's default is {', '.join(value)}, ours {', '.join(ours[key])}, generated "
+                f"images, with which the file would run as it is. The modern form names FastReID's.",
+                {key: value},
+            )
+
+
+@difference
 def people_of_msmt17(old: OldConfig) -> Iterator[Finding]:
     """It trains on one of the two lists."""
     if "MSMT17" in old.cfg.DATASETS.NAMES and not old.cfg.DATASETS.COMBINEALL:
@@ -89,6 +106,29 @@ def order_of_autoaugment(old: OldConfig) -> Iterator[Finding]:
             "FastReID changes an image before it is resized; here it is changed at the network's size, with "
             "torchvision's magnitudes.",
         )
+
+
+@difference
+def erased_areas(old: OldConfig) -> Iterator[Finding]:
+    """It erases less than the paper."""
+    if old.cfg.INPUT.REA.ENABLED:
+        yield Finding(
+            "INPUT.REA.ENABLED",
+            "FastReID erases 2 to 33 % of an image, with sides of ratio 0.3 to 3.3; here 2 to 40 % with 0.3 to 1/0.3, "
+            "as in the paper.",
+        )
+
+
+@difference
+def sizes_as_they_are(old: OldConfig) -> Iterator[Finding]:
+    """Its size 0 leaves images as they are."""
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        size = old.cfg.INPUT[key]
+        if size and size[0] <= 0:
+            yield Finding(
+                f"INPUT.{key}",
+                "FastReID takes 0 for 'as they are' and resizes nothing; here images need a size: height, width.",
+            )
 
 
 @difference

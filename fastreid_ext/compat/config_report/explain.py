@@ -48,6 +48,7 @@ class Explanation:
         not_here: why it cannot run here; empty if it can.
         cfg: a config of ours that does the same.
         modern: its YAML.
+        file: the same with what does not run and what looks wrong in comments.
     """
 
     old: OldConfig
@@ -58,6 +59,7 @@ class Explanation:
     not_here: Sequence[str]
     cfg: CfgNode
     modern: str
+    file: str
 
 
 def explain(path: Path, options: Sequence[str] = (), *, published: bool = False) -> Explanation:
@@ -74,14 +76,21 @@ def explain(path: Path, options: Sequence[str] = (), *, published: bool = False)
     old = read_old_config(path, options)
     network = mistakes_model.network_of(old)
     differences = apply(DIFFERENCES, old)
+    mistakes = apply(MISTAKES, old)
     modern = modern_config(old, differences if published else ())
+    not_here = [fault for fault in (network.failure, fault_of(modern)) if fault]
+    remarks = {
+        "Does not run here": not_here,
+        "Likely mistakes": [f"{finding.key}: {finding.text}" for finding in mistakes],
+    }
     return Explanation(
         old=old,
-        words=words(old, network),
-        mistakes=apply(MISTAKES, old),
+        words=words(old, network, published=published),
+        mistakes=mistakes,
         differences=differences,
         spellings=old.spellings,
-        not_here=[fault for fault in (network.failure, fault_of(modern)) if fault],
+        not_here=not_here,
         cfg=modern,
         modern=modern_yaml(old, modern, published=published),
+        file=modern_yaml(old, modern, published=published, remarks=remarks),
     )

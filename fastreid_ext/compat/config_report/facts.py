@@ -140,10 +140,17 @@ PROJECT_KEYS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Training images and identities of a data set, as FastReID reads it; 0 identities where sources disagree."""
+    """Training data of a data set.
+
+    Attributes:
+        images: that FastReID reads.
+        identities: of these; 0 where sources disagree.
+        images_here: that are read here; 0 for as many.
+    """
 
     images: int
     identities: int = 0
+    images_here: int = 0
 
 
 _VEHICLE_ID, _VERI_WILD = TrainingSet(113_346, 13_164), TrainingSet(277_797, 30_671)
@@ -151,7 +158,7 @@ _VEHICLE_ID, _VERI_WILD = TrainingSet(113_346, 13_164), TrainingSet(277_797, 30_
 TRAINING_SETS = {
     "Market1501": TrainingSet(12_936, 751),
     "DukeMTMC": TrainingSet(16_522, 702),
-    "MSMT17": TrainingSet(30_248, 1_041),
+    "MSMT17": TrainingSet(30_248, 1_041, images_here=32_621),
     "CUHK03": TrainingSet(7_368, 767),
     "VeRi": TrainingSet(37_778),
     "VehicleID": _VEHICLE_ID,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from fastreid_ext.compat.config_report.facts import NAMES
 from fastreid_ext.compat.config_report.finding import Finding, did_you_mean
 from fastreid_ext.compat.config_report.modern import modern_config
 from fastreid_ext.compat.config_report.network import Network, build_network
@@ -80,6 +81,9 @@ def half_a_freeze(old: OldConfig) -> Iterator[Finding]:
 def pooling_that_does_not_pool(old: OldConfig) -> Iterator[Finding]:
     """Identity or Flatten on a map of several positions."""
     pooling, family = old.cfg.MODEL.HEADS.POOL_LAYER, old.family
+    if old.cfg.MODEL.HEADS.NAME not in NAMES["MODEL.HEADS.NAME"]:
+        # What a head of the user's takes is not known.
+        return
     if pooling == "Identity" and (family is None or family.convolutional):
         yield Finding(
             "MODEL.HEADS.POOL_LAYER",
@@ -120,6 +124,18 @@ def margin_without_scale(old: OldConfig) -> Iterator[Finding]:
         yield Finding(
             "MODEL.HEADS.SCALE",
             f"Is 1, but {heads.CLS_LAYER} gives cosines, whose softmax is nearly flat: 30 to 64 is usual.",
+        )
+
+
+@mistake
+def memory_of_broken_batches(old: OldConfig) -> Iterator[Finding]:
+    """A memory that whole batches do not fill."""
+    size, batch = old.cfg.MODEL.QUEUE_SIZE, old.cfg.SOLVER.IMS_PER_BATCH
+    if old.cfg.MODEL.META_ARCHITECTURE == "MoCo" and batch > 0 and size % batch:
+        yield Finding(
+            "MODEL.QUEUE_SIZE",
+            f"Is not a multiple of SOLVER.IMS_PER_BATCH {batch}: FastReID fails on the first batch; here any size of a "
+            f"batch and more will do.",
         )
 
 

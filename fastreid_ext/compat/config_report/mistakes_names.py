@@ -34,7 +34,8 @@ def unknown_keys(old: OldConfig) -> Iterator[Finding]:
 @mistake
 def values_of_another_type(old: OldConfig) -> Iterator[Finding]:
     """FastReID refuses a value whose type is not the default's."""
-    for key, why in old.refused.items():
+    for key, refused in old.refused.items():
+        why = refused.why
         yield Finding(key, f"{why[0].upper()}{why[1:]}. FastReID refuses it, too.")
 
 

@@ -10,6 +10,7 @@ from fastreid_ext.compat.config_report.finding import Finding
 from fastreid_ext.compat.config_report.old_config import OldConfig
 from fastreid_ext.compat.config_report.rules import mistake
 from fastreid_ext.compat.config_report.timeline import timeline
+from fastreid_ext.compat.config_report.unread import unread_keys
 
 __all__: list[str] = []
 
@@ -137,7 +138,7 @@ def lying_people(old: OldConfig) -> Iterator[Finding]:
 def two_sizes(old: OldConfig) -> Iterator[Finding]:
     """Training and test images of different sizes."""
     train, test = list(old.cfg.INPUT.SIZE_TRAIN), list(old.cfg.INPUT.SIZE_TEST)
-    if train != test and not old.cfg.INPUT.CROP.ENABLED:
+    if train != test and min(train + test) > 0 and not old.cfg.INPUT.CROP.ENABLED:
         yield Finding("INPUT.SIZE_TEST", f"The network is trained on {_size(train)} and tested on {_size(test)}.")
 
 
@@ -152,16 +153,20 @@ def augmentation_that_never_acts(old: OldConfig) -> Iterator[Finding]:
 
 @mistake
 def weights_of_another_machine(old: OldConfig) -> Iterator[Finding]:
-    """Paths that do not exist here."""
+    """Files that do not exist here."""
+    unread = {one.key for one in unread_keys(old)}
     for key, value in (
         ("MODEL.BACKBONE.PRETRAIN_PATH", old.cfg.MODEL.BACKBONE.PRETRAIN_PATH),
         ("MODEL.WEIGHTS", old.cfg.MODEL.WEIGHTS),
         *(("KD.MODEL_CONFIG", path) for path in old.cfg.KD.MODEL_CONFIG),
         *(("KD.MODEL_WEIGHTS", path) for path in old.cfg.KD.MODEL_WEIGHTS),
     ):
-        absolute = Path(value).is_absolute() or value.startswith("~") or value[1:3] in (":\\", ":/")
-        if absolute and not Path(value).expanduser().exists():
-            yield Finding(key, "Is a path of another machine: there is no such file here.")
+        if not value or key in unread or Path(value).expanduser().exists():
+            continue
+        if Path(value).is_absolute() or value.startswith("~") or value[1:3] in (":\\", ":/"):
+            yield Finding(key, f"Is a path of another machine: there is no {value} here.")
+        else:
+            yield Finding(key, f"There is no such file: {value} is looked for in the working folder.")
 
 
 def _size(size: list[int]) -> str:

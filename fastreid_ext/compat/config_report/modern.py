@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastreid_ext.compat.config_report.facts import SWITCHES
+from fastreid_ext.compat.config_report.facts import LOSS_NODES, SWITCHES
 from fastreid_ext.compat.config_report.finding import Finding
 from fastreid_ext.compat.config_report.old_config import OldConfig
 from fastreid_ext.compat.config_report.unread import unread_keys
@@ -55,6 +55,10 @@ def fault_of(cfg: CfgNode) -> str:
 def _without_effect(old: OldConfig) -> list[str]:
     """Keys that nothing reads in FastReID, or that say what is known here."""
     keys = [unread.key for unread in unread_keys(old)]
+    losses = old.cfg.MODEL.LOSSES
+    for node, loss in LOSS_NODES.items():
+        if loss not in old.computed_losses:
+            keys += [f"MODEL.LOSSES.{node}.{key}" for key in losses[node]]
     node = "MODEL.BACKBONE"
     if old.family is None:
         # What a backbone of the user's reads is not known.
@@ -69,10 +73,12 @@ def _said_otherwise(old: OldConfig) -> Mapping[str, Any]:
     if old.computed_losses:
         listed = [name for name in model.LOSSES.NAME if name in old.computed_losses]
         changes["MODEL.LOSSES.NAME"] = tuple(dict.fromkeys(listed))
-    if model.LOSSES.TRI.MARGIN < 0:
+    if model.LOSSES.TRI.MARGIN < 0 and "TripletLoss" in old.computed_losses:
         changes["MODEL.LOSSES.TRI.MARGIN"] = 0.0
     if model.META_ARCHITECTURE == "MGN" and solver.HEADS_LR_FACTOR != 1:
         changes["SOLVER.HEADS_LR_FACTOR"] = 1.0
+    if not (model.FREEZE_LAYERS and solver.FREEZE_ITERS):
+        changes |= {"MODEL.FREEZE_LAYERS": [], "SOLVER.FREEZE_ITERS": 0}
     path = model.BACKBONE.PRETRAIN_PATH
     if path and not Path(path).expanduser().exists():
         changes["MODEL.BACKBONE.PRETRAIN_PATH"] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +23,17 @@ from fastreid_ext.compat.config_report.reading import Duplicate, Given, read_cha
 from fastreid_ext.compat.config_report.spellings import translated
 from fastreid_ext.config import CfgNode, ConfigError, get_cfg
 
-__all__ = ["OldConfig", "fastreid_defaults", "read_old_config"]
+__all__ = ["OldConfig", "Refused", "check_options", "fastreid_defaults", "read_old_config"]
 
 COMMAND_LINE = "the command line"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A value of the wrong type."""
+
+    given: Given
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +47,7 @@ class OldConfig:
         given: what is not left at its default, by today's key.
         spellings: what was translated from older versions.
         unknown: keys that exist neither in FastReID 1.4 nor here.
-        refused: keys whose values have the wrong type, with the reason.
+        refused: keys whose values have the wrong type.
         duplicates: keys that stand twice.
         counts_from_start: whether it is of a version whose schedule counts from the start of training.
     """
@@ -49,7 +58,7 @@ class OldConfig:
     given: Mapping[str, Given]
     spellings: tuple[Finding, ...]
     unknown: Mapping[str, Given]
-    refused: Mapping[str, str]
+    refused: Mapping[str, Refused]
     duplicates: tuple[Duplicate, ...]
     counts_from_start: bool = False
 
@@ -90,8 +99,14 @@ class OldConfig:
 
     @cached_property
     def images(self) -> int:
-        """Training images; 0 where that is not known."""
+        """Training images that FastReID reads; 0 where that is not known."""
         return self._known("images")
+
+    @cached_property
+    def images_here(self) -> int:
+        """Training images that are read here; 0 where that is not known."""
+        more = (TRAINING_SETS[name] for name in self.cfg.DATASETS.NAMES if name in TRAINING_SETS)
+        return self.images and self.images + sum(max(0, one.images_here - one.images) for one in more)
 
     @cached_property
     def identities(self) -> int:
@@ -100,7 +115,7 @@ class OldConfig:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the training images; 0 where that is not known."""
+        """Whole batches in FastReID's training images; 0 where that is not known."""
         return self.images // max(1, int(self.cfg.SOLVER.IMS_PER_BATCH))
 
     def _known(self, what: str) -> int:
@@ -137,13 +152,13 @@ def read_old_config(path: Path, options: Sequence[str] = ()) -> OldConfig:
     cfg = fastreid_defaults()
     known = dict(cfg.leaves())
     unknown = {key: given for key, given in spelling.given.items() if key not in known}
-    refused: dict[str, str] = {}
+    refused: dict[str, Refused] = {}
     for key, given in spelling.given.items():
         if key in known:
             try:
                 cfg.merge_from_mapping({key: given.value}, given.source)
             except ConfigError as error:
-                refused[key] = str(error)
+                refused[key] = Refused(given, str(error))
     cfg.freeze()
     return OldConfig(
         path=path,
@@ -158,7 +173,35 @@ def read_old_config(path: Path, options: Sequence[str] = ()) -> OldConfig:
     )
 
 
+def check_options(options: Sequence[str]) -> None:
+    """Checks what was typed, older spellings included, ahead of any file.
+
+    Args:
+        options: `[KEY, value, ...]`.
+
+    Raises:
+        ConfigError: an option has no value, is no key or takes another type.
+    """
+    joined = next((word for word in options[::2] if "=" in word), "")
+    if joined:
+        raise ConfigError(f"{joined}: write KEY VALUE, not KEY=VALUE")
+    cfg = fastreid_defaults()
+    for key, given in translated(_from_options(options, rank=1)).given.items():
+        cfg.merge_from_mapping({key: given.value}, COMMAND_LINE)
+
+
 def _from_options(options: Sequence[str], rank: int) -> dict[str, Given]:
     if len(options) % 2:
         raise ConfigError(f"options come in pairs KEY VALUE; the last key, {options[-1]!r}, has no value")
-    return {key: Given(value, COMMAND_LINE, rank) for key, value in zip(options[::2], options[1::2], strict=True)}
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return {key: Given(_literal(key, value), COMMAND_LINE, rank) for key, value in pairs}
+
+
+def _literal(key: str, value: Any) -> Any:
+    """What was typed as a file would hold it, since older spellings are translated by value."""
+    if not isinstance(value, str) or isinstance(_DEFAULTS.get(key), str):
+        return value
+    try:
+        return literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value

@@ -109,7 +109,9 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], list[Dup
         loader = _Loader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         values = {} if node is None else loader.construct_document(node)
-    except (OSError, UnicodeDecodeError) as error:
+    except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+        raise ConfigError(f"{path}{named} is no text file") from error
+    except OSError as error:
         raise ConfigError(f"cannot read {path}{named}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error

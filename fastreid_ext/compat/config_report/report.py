@@ -10,13 +10,26 @@ from fastreid_ext.compat.config_report.explain import Explanation
 from fastreid_ext.compat.config_report.finding import Finding
 from fastreid_ext.compat.config_report.yaml_text import yaml_value
 
-__all__ = ["report"]
+__all__ = ["report", "reports"]
 
 WIDTH = 100
 
 
-def report(explanation: Explanation) -> str:
-    """A text of lines of at most 100 columns, paths and values aside."""
+def reports(explanations: Sequence[Explanation]) -> str:
+    """The texts of several configs; what holds for all of them is said once."""
+    if len(explanations) == 1:
+        return report(explanations[0])
+    texts = [report(explanation, whole=False) for explanation in explanations]
+    return "\n\n\n".join([*texts, "\n".join(_everywhere())])
+
+
+def report(explanation: Explanation, *, whole: bool = True) -> str:
+    """A text of lines of at most 100 columns, paths and values aside.
+
+    Args:
+        explanation: of a config.
+        whole: whether to say what holds for every config, too.
+    """
     old = explanation.old
     bases = [file.name for file in old.files[:-1]]
     title = f"{old.path}" + (f"  (on {', '.join(bases)})" if bases else "")
@@ -31,9 +44,14 @@ def report(explanation: Explanation) -> str:
             lines += ["", f"{heading}: {len(findings) or 'none'}", *_findings(explanation, findings)]
     if explanation.not_here:
         lines += ["", "Does not run here", *_paragraphs(explanation.not_here)]
-    lines += ["", "Not as in FastReID, whatever the config", *_paragraphs(EVERYWHERE)]
+    if whole:
+        lines += ["", *_everywhere()]
     lines += ["", "The same for this toolbox", "", *explanation.modern.rstrip("\n").split("\n")]
     return "\n".join(lines)
+
+
+def _everywhere() -> list[str]:
+    return ["Not as in FastReID, whatever the config", *_paragraphs(EVERYWHERE)]
 
 
 def _topics(explanation: Explanation) -> Iterator[str]:
@@ -53,9 +71,13 @@ def _findings(explanation: Explanation, findings: Sequence[Finding]) -> Iterator
 
 def _heading(explanation: Explanation, finding: Finding) -> str:
     old = explanation.old
+    if finding.key in old.refused:
+        given = old.refused[finding.key].given
+        place = f"  (in {given.source})" if given.source != old.path.name else ""
+        return f"{finding.key} {yaml_value(given.value)}{place}"
     if finding.key not in dict(old.cfg.leaves()):
-        given = old.unknown.get(finding.key)
-        return finding.key + (f" {given.value}" if given is not None else "")
+        unknown = old.unknown.get(finding.key)
+        return finding.key + (f" {unknown.value}" if unknown is not None else "")
     source = old.source(finding.key)
     default = "" if finding.key in old.given else "  (FastReID's default)"
     return f"{finding.key} {yaml_value(old.value(finding.key))}" + (f"  (in {source})" if source else default)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from fastreid_ext.compat.config_report.facts import LOSSES, SAMPLERS_OF_IDENTITIES
 from fastreid_ext.compat.config_report.network import Network
 from fastreid_ext.compat.config_report.old_config import OldConfig
@@ -35,22 +38,40 @@ _AUGMENTATIONS = {
 }
 
 
-def words(old: OldConfig, network: Network) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Data:
+    """Training images here and in FastReID, 0 where that is not known, in batches."""
+
+    here: int
+    there: int
+    batch: int
+
+    def iterations(self, count: Callable[[int], str]) -> str:
+        """What follows from the iterations of an epoch, FastReID's in brackets where it is other; "" if not known."""
+        if not self.there // max(1, self.batch):
+            return ""
+        here, there = (count(images // self.batch) for images in (self.here, self.there))
+        return here if here == there else f"{here} (FastReID: {there})"
+
+
+def words(old: OldConfig, network: Network, *, published: bool = False) -> dict[str, str]:
     """Sentences by topic.
 
     Args:
         old: a config of FastReID.
         network: what its modern form builds here.
+        published: whether the images are FastReID's where ours are others.
     """
+    data = _Data(old.images if published else old.images_here, old.images, old.cfg.SOLVER.IMS_PER_BATCH)
     return {
         "Network": _network(old),
         "Head": _head(old, network),
         "Losses": _losses(old),
-        "Data": _data(old),
+        "Data": _data(old, data),
         "Images": _images(old),
-        "Batches": _batches(old),
-        "Training": _training(old),
-        "Rate": _rate(old),
+        "Batches": _batches(old, data),
+        "Training": _training(old, data),
+        "Rate": _rate(old, data),
         "Evaluation": _evaluation(old),
     }
 
@@ -121,12 +142,14 @@ def _weighted(text: str, scale: float) -> str:
     return text if scale == 1 else f"{scale:g} x {text}"
 
 
-def _data(old: OldConfig) -> str:
+def _data(old: OldConfig, data: _Data) -> str:
     cfg = old.cfg
-    size = f" ({old.images:,} images" + (f" of {old.identities:,} identities)" if old.identities else ")")
+    identities = f" of {old.identities:,} identities" if old.identities else ""
+    fewer = f"; FastReID: {data.there:,} images" if data.there != data.here else ""
+    size = f" ({data.here:,} images{identities}{fewer})"
     also = ", with query and gallery" if cfg.DATASETS.COMBINEALL else ""
     trained, tested = " + ".join(cfg.DATASETS.NAMES), ", ".join(cfg.DATASETS.TESTS)
-    return f"trains on {trained}{also}{size if old.images else ''}; tested on {tested}"
+    return f"trains on {trained}{also}{size if data.here else ''}; tested on {tested}"
 
 
 def _images(old: OldConfig) -> str:
@@ -140,25 +163,26 @@ def _images(old: OldConfig) -> str:
     return f"{size} (height x width); {', '.join(used) or 'no augmentation'}"
 
 
-def _batches(old: OldConfig) -> str:
+def _batches(old: OldConfig, data: _Data) -> str:
     batch, instances = old.cfg.SOLVER.IMS_PER_BATCH, old.cfg.DATALOADER.NUM_INSTANCE
     sampler = old.cfg.DATALOADER.SAMPLER_TRAIN
     pairs = f" = {batch // max(1, instances)} identities x {instances} images"
-    steps = f"; {old.steps_per_epoch:,} an epoch" if old.steps_per_epoch else ""
-    return f"{batch} images{pairs if sampler in SAMPLERS_OF_IDENTITIES else ''} ({sampler}){steps}"
+    steps = data.iterations(lambda steps: f"{steps:,} an epoch")
+    whole = f"{batch} images{pairs if sampler in SAMPLERS_OF_IDENTITIES else ''} ({sampler})"
+    return f"{whole}; {steps}" if steps else whole
 
 
-def _training(old: OldConfig) -> str:
-    solver, times = old.cfg.SOLVER, timeline(old)
+def _training(old: OldConfig, data: _Data) -> str:
+    solver = old.cfg.SOLVER
     # A config of ours may leave it to the size of the data.
     rate = "a rate by the size of the data" if solver.BASE_LR == AUTO else f"a rate of {solver.BASE_LR:g}"
-    whole = f" = {solver.MAX_EPOCH * times.steps_per_epoch:,} iterations" if times else ""
-    parts = [f"{solver.MAX_EPOCH} epochs{whole}", f"{solver.OPT} from {rate}"]
+    whole = data.iterations(lambda steps: f"{solver.MAX_EPOCH * steps:,} iterations")
+    parts = [f"{solver.MAX_EPOCH} epochs{' = ' if whole else ''}{whole}", f"{solver.OPT} from {rate}"]
     decays = {solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_BIAS, solver.WEIGHT_DECAY_NORM}
     others = f" (biases {solver.WEIGHT_DECAY_BIAS:g}, norms {solver.WEIGHT_DECAY_NORM:g})" if len(decays) > 1 else ""
     parts.append(f"weight decay {solver.WEIGHT_DECAY:g}{others}")
     if old.cfg.MODEL.FREEZE_LAYERS and solver.FREEZE_ITERS:
-        parts.append(f"{', '.join(old.cfg.MODEL.FREEZE_LAYERS)} frozen for {_iterations(old, solver.FREEZE_ITERS)}")
+        parts.append(f"{', '.join(old.cfg.MODEL.FREEZE_LAYERS)} frozen for {_iterations(data, solver.FREEZE_ITERS)}")
     if solver.AMP.ENABLED:
         parts.append("mixed precision")
     if solver.CLIP_GRADIENTS.ENABLED:
@@ -166,12 +190,12 @@ def _training(old: OldConfig) -> str:
     return "; ".join(parts)
 
 
-def _rate(old: OldConfig) -> str:
+def _rate(old: OldConfig, data: _Data) -> str:
     solver, times = old.cfg.SOLVER, timeline(old)
     parts = []
     if solver.WARMUP_ITERS:
         warmup = f"{solver.WARMUP_METHOD} warm-up from {solver.WARMUP_FACTOR:g} times it"
-        parts.append(f"{warmup} in {_iterations(old, solver.WARMUP_ITERS)}")
+        parts.append(f"{warmup} in {_iterations(data, solver.WARMUP_ITERS)}")
     if solver.SCHED == "MultiStepLR":
         late = (
             f" (FastReID: {', '.join(str(step + times.shift) for step in solver.STEPS)})"
@@ -187,9 +211,9 @@ def _rate(old: OldConfig) -> str:
     return "; ".join(parts) or "constant"
 
 
-def _iterations(old: OldConfig, count: int) -> str:
-    steps = old.steps_per_epoch
-    return f"{count:,} iterations" + (f" = {count / steps:.1f} epochs" if steps else "")
+def _iterations(data: _Data, count: int) -> str:
+    epochs = data.iterations(lambda steps: f"{count / steps:.1f} epochs")
+    return f"{count:,} iterations" + (f" = {epochs}" if epochs else "")
 
 
 def _evaluation(old: OldConfig) -> str:

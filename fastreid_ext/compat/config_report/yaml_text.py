@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -12,19 +12,25 @@ from fastreid_ext.compat.config_report.modern import changed_keys
 from fastreid_ext.compat.config_report.old_config import OldConfig
 from fastreid_ext.config import CfgNode
 
-__all__ = ["modern_yaml", "yaml_value"]
+__all__ = ["MADE_FROM", "modern_yaml", "yaml_value"]
+
+MADE_FROM = "# Made from FastReID's"
+"""Begins what is written."""
 
 
-def modern_yaml(old: OldConfig, modern: CfgNode, *, published: bool = False) -> str:
+def modern_yaml(
+    old: OldConfig, modern: CfgNode, *, published: bool = False, remarks: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """The keys that differ from our defaults, below a line that says where they come from.
 
     Args:
         old: a config of FastReID.
         modern: the same for this toolbox.
         published: whether FastReID's own ways are kept.
+        remarks: sentences for comments, by heading.
     """
     bases = ", ".join(file.name for file in old.files[:-1])
-    made = f"# Made from FastReID's {old.path.name}" + (f" with {bases}" if bases else "")
+    made = f"{MADE_FROM} {old.path.name}" + (f" with {bases}" if bases else "")
     told = "; with FastReID's own ways, as its figures and weights need them." if published else "."
     nested: dict[str, Any] = {}
     for key, value in changed_keys(modern).items():
@@ -33,7 +39,8 @@ def modern_yaml(old: OldConfig, modern: CfgNode, *, published: bool = False) -> 
         for part in path:
             node = node.setdefault(part, {})
         node[name] = value
-    return "\n".join([*textwrap.wrap(made + told, 100, subsequent_indent="# "), *_lines(nested)]) + "\n"
+    head = textwrap.wrap(made + told, 100, subsequent_indent="# ")
+    return "\n".join([*head, *_comments(remarks or {}), *_lines(nested)]) + "\n"
 
 
 def yaml_value(value: Any) -> str:
@@ -43,6 +50,21 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(yaml_value, value))}]"
     return str(yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)).split("\n", 1)[0]
+
+
+def _comments(remarks: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for heading, texts in remarks.items():
+        if texts:
+            yield f"# {heading}:"
+        for line in (line for text in texts for line in text.split("\n")):
+            yield from textwrap.wrap(
+                line,
+                100,
+                initial_indent="#   ",
+                subsequent_indent="#     ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from fastreid_ext.compat.config_report import (
     Explanation,
+    Found,
     build_network,
+    check_options,
+    check_targets,
     explain,
     find_configs,
     fit,
-    report,
+    reports,
     summary,
 )
 from fastreid_ext.config import ConfigError
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_intermixed_args(arguments)
     if not args.words:
         parser.error("no config given: name YAML files of FastReID, or folders of them")
-    run(lambda: _program(args))
+    run(lambda: _until_nobody_reads(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         default="",
         metavar="FILE",
-        help="write the modern config there; of several files a folder, which gets <name>.modern.yml of each",
+        help="write the modern config there; of several files a folder, which gets the same tree of <name>.modern.yml",
     )
     parser.add_argument(
         "--published",
@@ -64,65 +68,80 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _until_nobody_reads(args: argparse.Namespace) -> None:
+    try:
+        _program(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough; what is left must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _program(args: argparse.Namespace) -> None:
-    first = next((i for i, word in enumerate(args.words) if is_key(word) and not Path(word).exists()), len(args.words))
-    files, options = find_configs(args.words[:first]), args.words[first:]
-    if not files:
+    found, options = _found(args.words)
+    targets = found.targets(Path(args.output)) if args.output else {}
+    explained = _explained(found, options, published=args.published)
+    read = {path: what for path, what in explained.items() if not isinstance(what, ConfigError)}
+    texts = {target: read[path].file for path, target in targets.items() if path in read}
+    check_targets(texts)
+    compared = _compared(args.weights, read) if args.weights else []
+    # Ahead of the reports, which a reader may break off.
+    for target, text in texts.items():
+        with atomic_write(target) as file:
+            file.write(text)
+    if read or args.summary:
+        print(summary(explained, found.bases) if args.summary else reports(list(read.values())))
+    for line in compared:
+        print(line)
+    for target in texts:
+        print(f"\nwritten: {target}")
+    _tell_failures(explained)
+
+
+def _found(words: Sequence[str]) -> tuple[Found, Sequence[str]]:
+    """Files, and the `KEY VALUE` pairs behind them."""
+    begins = (i for i, word in enumerate(words) if is_key(word.partition("=")[0]) and not Path(word).exists())
+    first = next(begins, len(words))
+    options = words[first:]
+    check_options(options)
+    if not first:
         raise ConfigError(f"no config before {options[0]}: files come first, then KEY VALUE pairs")
+    return find_configs(words[:first]), options
+
+
+def _explained(found: Found, options: Sequence[str], *, published: bool) -> dict[Path, Explanation | ConfigError]:
     explained: dict[Path, Explanation | ConfigError] = {}
-    for path in files:
+    for path in found.files:
         try:
-            explained[path] = explain(path, options, published=args.published)
+            explained[path] = explain(path, options, published=published)
         except ConfigError as error:
-            if len(files) == 1:
+            if len(found.files) == 1:
                 raise
             explained[path] = error
-    read = {path: what for path, what in explained.items() if not isinstance(what, ConfigError)}
-    if args.summary:
-        print(summary(explained))
-    else:
-        print("\n\n\n".join(map(report, read.values())))
-    if args.weights:
-        _compare(args.weights, read)
-    if args.output:
-        _write(Path(args.output), read, into_folder=len(files) > 1)
-    failures = [str(error) for error in explained.values() if isinstance(error, ConfigError)]
-    if failures:
-        print(f"error: {len(failures)} of {len(files)} files cannot be read:", *failures, sep="\n  ", file=sys.stderr)
-        sys.exit(1)
+    return explained
 
 
-def _compare(weights: str, read: dict[Path, Explanation]) -> None:
-    """Says how a checkpoint fits the modern forms."""
+def _compared(weights: str, read: Mapping[Path, Explanation]) -> list[str]:
+    """How a checkpoint fits the modern forms."""
     state = read_checkpoint(weights)
     tensors = {name: value for name, value in state.get("model", state).items() if isinstance(value, torch.Tensor)}
+    lines = []
     for path, what in read.items():
         told = fit(build_network(what.cfg, classes=what.old.identities or 2), tensors)
-        print(f"\n{weights} in {path}", *told, sep="\n  ")
+        lines += [f"\n{weights} in {path}", *(f"  {line}" for line in told)]
+    return lines
 
 
-def _write(output: Path, read: dict[Path, Explanation], *, into_folder: bool) -> None:
-    """Writes the modern forms; a file that is there already stays.
-
-    Raises:
-        ConfigError: there is another file of that name.
-    """
-    into_folder = into_folder or output.is_dir()
-    texts: dict[Path, str] = {}
-    for path, what in read.items():
-        target = output / f"{path.stem}.modern.yml" if into_folder else output
-        if target in texts:
-            target = output / f"{path.parent.name}-{path.stem}.modern.yml"
-        texts[target] = what.modern
-    taken = [str(path) for path, text in texts.items() if path.exists() and _content(path) != text]
-    if taken:
-        raise ConfigError(f"not overwritten: {', '.join(taken)}; name another --output, or remove them first")
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(text)
-        print(f"\nwritten: {path}")
-
-
-def _content(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def _tell_failures(explained: Mapping[Path, Explanation | ConfigError]) -> None:
+    """Ends the program with status 1 where a file cannot be read or does not run here."""
+    unread = [str(what) for what in explained.values() if isinstance(what, ConfigError)]
+    stopped = [str(path) for path, what in explained.items() if isinstance(what, Explanation) and what.not_here]
+    if len(explained) == len(stopped) == 1:
+        print(f"error: {stopped[0]} does not run here", file=sys.stderr)
+        sys.exit(1)
+    for failures, fault in ((unread, "cannot be read"), (stopped, "do not run here")):
+        if failures:
+            count = f"{len(failures)} of {len(explained)} files"
+            print(f"error: {count} {fault}:", *failures, sep="\n  ", file=sys.stderr)
+    if unread or stopped:
+        sys.exit(1)
