@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastreid_ext.config import ConfigError, load_config
 from fastreid_ext.engine.cli.from_fastreid import main
@@ -128,7 +129,6 @@ def test_one_unreadable_file_among_others(config: Path, capsys: pytest.CaptureFi
 
 
 def test_weights(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch = pytest.importorskip("torch")
     weights = config.parent / "weights.pth"
     torch.save({"model": {"heads.weight": torch.zeros(9, 512)}}, weights)
     main([str(config), "--weights", str(weights)])

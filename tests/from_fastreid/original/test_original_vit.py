@@ -13,8 +13,6 @@ from side_by_side import largest_difference, original_config
 from fastreid_ext.config import load_config
 from fastreid_ext.modeling.backbones import ViT, build_backbone
 
-pytest.importorskip("timm")
-
 SIZE = ["INPUT.SIZE_TRAIN", [64, 32]]
 
 
