@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from backbone_checks import check_switches, without_weights
 from batch_norms import randomize_batch_norms
@@ -87,7 +88,6 @@ def test_every_parameter_gets_a_gradient() -> None:
 
 
 def test_what_timms_network_computes() -> None:
-    timm = pytest.importorskip("timm")
     reference = timm.create_model("resnest50d", num_classes=0, global_pool="")
     randomize_batch_norms(reference)
     backbone = ResNeSt(depth="50x", last_stride=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 
@@ -17,8 +18,6 @@ from fastreid_ext.modeling import build_model
 from fastreid_ext.modeling.backbones import BACKBONES, PretrainedError, ViT, build_backbone, load_pretrained
 from fastreid_ext.modeling.backbones.vit import VARIANTS
 from fastreid_ext.modeling.last_layers import last_activations
-
-timm = pytest.importorskip("timm")
 
 
 @pytest.fixture(autouse=True)
