@@ -277,7 +277,9 @@ def test_own_configs_of_fastreid_are_explained(file: str) -> None:
     assert mistaken <= {"MODEL.BACKBONE.WITH_NL", "MODEL.BACKBONE.PRETRAIN_PATH", "SOLVER.WEIGHT_DECAY"}
     assert ("MODEL.BACKBONE.WITH_NL" in mistaken) == (old.family is not None and "S50" in file and "bag" not in file)
     text = report(explanation)
-    assert max(map(len, text.split("\n"))) <= 120 and f"Likely mistakes: {len(mistaken) or 'none'}" in text
+    # However deep the folder is that this checkout lies in.
+    assert max(len(line) for line in text.split("\n") if line != str(old.path)) <= 120
+    assert f"Likely mistakes: {len(mistaken) or 'none'}" in text
 
 
 NETWORKS = {

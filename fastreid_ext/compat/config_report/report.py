@@ -32,8 +32,10 @@ def report(explanation: Explanation, *, whole: bool = True) -> str:
     """
     old = explanation.old
     bases = [file.name for file in old.files[:-1]]
-    title = f"{old.path}" + (f"  (on {', '.join(bases)})" if bases else "")
-    lines = [title, "=" * min(WIDTH, len(title))]
+    title = [f"{old.path}", *([f"(on {', '.join(bases)})"] if bases else [])]
+    if len("  ".join(title)) <= WIDTH:
+        title = ["  ".join(title)]
+    lines = [*title, "=" * min(WIDTH, max(map(len, title)))]
     lines += _topics(explanation)
     for heading, findings in (
         ("Likely mistakes", explanation.mistakes),
