@@ -1,0 +1,1 @@
+"""Galleries on disk: embeddings of images that are searched, and added to."""

@@ -1,0 +1,1 @@
+"""Nearest vectors: exact or approximate, in memory or on disk."""

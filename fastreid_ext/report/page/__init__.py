@@ -1,0 +1,1 @@
+"""The page itself: its markup, style and script, and what puts them together."""
