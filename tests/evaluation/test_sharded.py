@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from ranks import run_ranks
 
 from fastreid_ext.data.protocol import Protocol
 from fastreid_ext.evaluation import FeatureSet, rank_metrics, roc_curve
@@ -77,7 +77,7 @@ def worker(rank: int, folder: Path) -> None:
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours_module, "_TILE", TILE)
-    multiprocessing.spawn(worker, (tmp_path,), nprocs=PROCESSES)
+    run_ranks(worker, (tmp_path,), processes=PROCESSES)
     alone = everything()
     assert set(alone["evaluation"]["with"]) == {"aqe", "rerank", "aqe+rerank"}
     for rank in range(PROCESSES):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor, nn
 
 from fastreid_ext.modeling.layers import (
@@ -184,7 +184,7 @@ def test_sync_norm_on_cpus_is_batch_norm_of_the_whole_batch(tmp_path: Path) -> N
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_sync_worker, (port, tmp_path), nprocs=2)
+    run_ranks(_sync_worker, (port, tmp_path))
     x = x.clone().requires_grad_()
     out = norm(x)
     (out * weights).sum().backward()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from sparse_loops import KINDS, slow_loss
 from torch import Tensor
 
@@ -48,7 +48,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(run_rank, (str(tmp_path),), nprocs=2)
+    run_ranks(run_rank, (str(tmp_path),))
     expected = losses_and_gradients(draw(8, 6), PIDS)
     by_rank = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for kind, (loss, gradient) in expected.items():

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from group_loops import Batch, slow_loss
+from ranks import run_ranks
 from torch import Tensor
 
 from fastreid_ext.projects.grouploss import GroupLoss, loss
@@ -73,7 +73,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mp.spawn(run_rank, (str(tmp_path),), nprocs=2)
+    run_ranks(run_rank, (str(tmp_path),))
     by_rank = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     assert torch.equal(by_rank[0][1], by_rank[1][1]) and len(by_rank[0][1].unique()) > 3
     monkeypatch.setattr(loss, "draw_anchors", the_same_anchors)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor, nn
 
 from fastreid_ext.config import get_cfg
@@ -75,7 +75,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(run_rank, (str(tmp_path),), nprocs=2)
+    run_ranks(run_rank, (str(tmp_path),))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     one = train(slice(None))
     # Bit by bit, after each step.

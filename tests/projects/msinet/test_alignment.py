@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -436,4 +436,4 @@ def _run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_have_the_gradient_of_one(tmp_path: Path) -> None:
-    mp.spawn(_run_rank, (str(tmp_path),), nprocs=2)
+    run_ranks(_run_rank, (str(tmp_path),))
