@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastreid_ext.evaluation.neighbour_kernels import offer_tile
 from fastreid_ext.functional.distance_rows import DistanceRows
 from fastreid_ext.functional.distances import Metric
 from fastreid_ext.functional.precision import full_precision, wide_type
+from fastreid_ext.index.neighbour_kernels import offer_tile
 from fastreid_ext.utils.dist import each_rank_its_rows, get_world_size
 from fastreid_ext.utils.threads import block_pool, in_order
 
@@ -33,7 +33,7 @@ class Neighbours:
     Attributes:
         distances: to them; for "euclidean" squared. An image is at distance 0 from itself.
         indices: which they are.
-        farthest: distance of the farthest of all images.
+        farthest: distance of the farthest of all images; None where an index was asked.
 
     Shape:
         distances: (N, k), float32 or float64, on the device of the features. indices: (N, k). farthest: (N,).
@@ -41,7 +41,7 @@ class Neighbours:
 
     distances: Tensor
     indices: Tensor
-    farthest: Tensor
+    farthest: Tensor | None
 
 
 # Threads that inference mode does not reach write to tensors that are made here.
