@@ -26,7 +26,7 @@ except ImportError:
     # torchvision 0.29 announces the end of its decoders: without them PIL, which is slower, decodes everything.
     decode_jpeg = None
 
-__all__ = ["decode", "decode_into", "decode_jpeg", "read_bytes"]
+__all__ = ["decode", "decode_into", "decode_jpeg", "read_bytes", "resize"]
 
 _JPEG = b"\xff\xd8\xff"
 # Large enough that handing work to a thread costs nothing.
@@ -47,7 +47,16 @@ def decode(path: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     Raises:
         UnreadableImage: as `read_image`.
     """
-    image = _decode_whole(path)
+    return resize(_decode_whole(path), size)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The image in another height and width, by the resize of `decode`.
+
+    Shape:
+        image: (3, h, w), uint8.
+        Result: (3, H, W), uint8.
+    """
     if tuple(image.shape[1:]) == tuple(size):
         return image.contiguous()
     return F.interpolate(image[None], tuple(size), mode="bicubic", antialias=True)[0]

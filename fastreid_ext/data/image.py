@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["UnreadableImage", "read_image"]
+__all__ = ["UnreadableImage", "as_rgb", "read_image"]
 
 
 class UnreadableImage(Exception):  # noqa: N818
@@ -22,18 +22,14 @@ class UnreadableImage(Exception):  # noqa: N818
 
 
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Decodes a whole file to 8-bit RGB, turned upright as its EXIF orientation says.
-
-    Greyscale of 1, 8, 16 and 32 bits, palettes, CMYK and transparency are converted. 16-bit values are scaled, not
-    clipped; what is transparent becomes black.
+    """Decodes a whole file to what `as_rgb` makes of it.
 
     Raises:
         UnreadableImage: the file is missing, empty, cut short, corrupt or too large to decode.
     """
     try:
         with Image.open(path) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return as_rgb(image)
     except FileNotFoundError as error:
         raise UnreadableImage(os.fspath(path), "no such file") from error
     except UnidentifiedImageError as error:
@@ -42,6 +38,16 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     except Exception as error:
         # Damaged files make Pillow's decoders raise almost anything: a bad EXIF tag is a TypeError.
         raise UnreadableImage(os.fspath(path), f"{type(error).__name__}: {error}") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit RGB, turned upright as its EXIF orientation says.
+
+    Greyscale of 1, 8, 16 and 32 bits, palettes, CMYK and transparency are converted. 16-bit values are scaled, not
+    clipped; what is transparent becomes black. What the decoder of a damaged image raises can be almost anything.
+    """
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -81,5 +81,6 @@ class ModelCard:
 
 def _with_tuples(card: ModelCard) -> ModelCard:
     """JSON has lists only."""
-    lists = {field.name: getattr(card, field.name) for field in fields(card)}
-    return replace(card, **{name: tuple(value) for name, value in lists.items() if isinstance(value, list)})
+    values = {field.name: getattr(card, field.name) for field in fields(card)}
+    tuples: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return replace(card, **tuples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from fastreid_ext.modeling.checkpoint_filters import filtered_weights
 from fastreid_ext.modeling.meta_arch.base import ReIDModel
 from fastreid_ext.utils.download import DownloadError, is_url, local_file
 
-__all__ = ["CheckpointError", "KeyReport", "config_for", "load_weights", "read_checkpoint"]
+__all__ = ["CheckpointError", "KeyReport", "config_for", "load_weights", "read_checkpoint", "weights_of_training_only"]
 
 # Classifiers: their shape follows the training data, and no feature depends on them.
 _CLASSIFIER = re.compile(r"(heads|\w+_head)\.(\w+_branch\.)?(weight|cls_layer\..*)(\s|$)")
@@ -170,6 +170,16 @@ def config_for(cfg: CfgNode, state: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
+def weights_of_training_only(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Those of the names, each of which may have more words behind it, of weights that no embedding depends on."""
+    training_only = model.training_only if isinstance(model, ReIDModel) else ReIDModel.training_only
+    dropped = tuple(f"{part}." for part in training_only)
+    # A classifier of no use to features is all there is to one that classifies.
+    parts = [model, *(part for name, part in model.named_children() if name not in training_only)]
+    classifies = any(getattr(part, "gives_logits", False) for part in parts)
+    return [name for name in names if name.startswith(dropped) or (_CLASSIFIER.match(name) and not classifies)]
+
+
 def _weights_of(state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """What is a tensor or a number and has a name, of the weights in a checkpoint or of those that it is."""
     inner = next((part for key in ("model", "state_dict") if isinstance(part := state.get(key), Mapping)), state)
@@ -191,13 +201,8 @@ def _refuse_misfit(
     fits, has = (any(name.startswith("backbone.") for name in names) for names in (fitting, model.state_dict()))
     if has and not fits:
         raise CheckpointError(f"{source} is of another model: no weight of the backbone fits. {report}")
-    training_only = model.training_only if isinstance(model, ReIDModel) else ReIDModel.training_only
-    dropped = tuple(f"{part}." for part in training_only)
     unfit = (*report.missing, *report.other_shape)
-    # A classifier of no use to features is all there is to one that classifies.
-    parts = [model, *(part for name, part in model.named_children() if name not in training_only)]
-    classifies = any(getattr(part, "gives_logits", False) for part in parts)
-    spare = [name for name in unfit if name.startswith(dropped) or (_CLASSIFIER.match(name) and not classifies)]
+    spare = weights_of_training_only(model, unfit)
     # Files of old PyTorch do not count batches, nor does an evaluation.
     needed = {name for name in unfit if not name.endswith("num_batches_tracked")} - set(spare)
     # What a filter of other code leaves, its network has and this one does not.

@@ -156,7 +156,8 @@ class ViT(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         grid = _grid(images.shape[2:], self.stride)
         patches = self.patch_embed(images).flatten(2).mT
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
+        # To torch.export, `len` would fix the number of images.
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches], dim=1)
         tokens = self.pos_drop(tokens + _resized(self.pos_embed, self.grid, grid))
         for block in self.blocks:
             tokens = block(tokens)

@@ -119,7 +119,8 @@ class EmbeddingHead(nn.Module):
                 f"{tuple(features.shape[1:])}; a head needs one position: set MODEL.HEADS.POOL_LAYER to one that "
                 f"pools, such as GlobalAvgPool"
             )
-        return pooled.reshape(len(pooled), -1, 1, 1)
+        # To torch.export, `len` would fix the number of images.
+        return pooled.reshape(pooled.shape[0], -1, 1, 1)
 
 
 def _bottleneck(feature_dim: int, embedding_dim: int, norm: str) -> nn.Sequential:
