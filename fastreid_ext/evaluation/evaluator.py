@@ -16,6 +16,7 @@ from fastreid_ext.evaluation.domains import is_transfer, specs_of
 from fastreid_ext.evaluation.evaluators import EVALUATORS, ROC_ERROR, FeatureEvaluator
 from fastreid_ext.evaluation.extraction import Extracted, UnreadableImagesError, extract
 from fastreid_ext.evaluation.feature_set import FeatureSet
+from fastreid_ext.evaluation.rankings import ranking_title
 from fastreid_ext.evaluation.strategies import InferenceStrategies
 from fastreid_ext.utils.dist import all_gather_objects, is_main_process
 from fastreid_ext.utils.logger import get_logger
@@ -182,7 +183,7 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append((f"{label} (untrained)", figures["untrained"]))
         rows.append((label, figures))
         for name, row in figures.get("with", {}).items():
-            rows.append((f"{label} + {name.replace('+', ' + ').replace('aqe', 'AQE')}", row))
+            rows.append((f"{label} + {ranking_title(name)}", row))
     items = (item for _, row in rows for item in row.items())
     names = list(dict.fromkeys(name for name, value in items if isinstance(value, float) and name != ROC_ERROR))
     table = [[label, *(row.get(name) for name in names)] for label, row in rows]

@@ -31,8 +31,10 @@ __all__ = [
     "FeatureFileError",
     "check_format",
     "has_suffix",
+    "is_feature_file",
     "join",
     "load_features",
+    "require_paths",
     "save_features",
 ]
 
@@ -90,6 +92,35 @@ def load_features(path: str | os.PathLike[str]) -> FeatureSet:
 def has_suffix(path: str | os.PathLike[str], *suffixes: str) -> bool:
     """Whether a path ends in one of these, of `SUFFIXES` unless given, in lower or upper case."""
     return Path(path).suffix.lower() in (suffixes or SUFFIXES)
+
+
+def is_feature_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds features by its name or, as weights can be in a `.safetensors`, too, by what is in it."""
+    if not has_suffix(path, ".safetensors"):
+        return has_suffix(path)
+    package = _safetensors()
+    try:
+        with package.safe_open(path, framework="pt") as file:
+            return "features" in file.keys()  # noqa: SIM118  # it is no mapping
+    except (OSError, package.SafetensorError):
+        return False
+
+
+def require_paths(features: FeatureSet, purpose: str) -> None:
+    """Refuses features of which the images are not known.
+
+    Args:
+        features: of a file.
+        purpose: what they are needed for, with an article.
+
+    Raises:
+        FeatureFileError: there are no paths.
+    """
+    if not features.paths:
+        raise FeatureFileError(
+            f"{features.name} has no paths, and {purpose} shows images: give the file an array paths, a string an "
+            "image, or let train_net.py --eval-only --save-features write it"
+        )
 
 
 def check_format(path: str | os.PathLike[str]) -> None:

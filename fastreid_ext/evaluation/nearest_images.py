@@ -1,4 +1,4 @@
-"""The nearest gallery images of a few queries, ranked as the evaluation ranks them."""
+"""The nearest gallery images of queries, ranked as the evaluation ranks them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
+from fastreid_ext.evaluation.blocks import map_blocks
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.matches import Matches
-from fastreid_ext.evaluation.rank import rank_metrics
+from fastreid_ext.evaluation.rank import RankMetrics, rank_metrics
 from fastreid_ext.evaluation.rank_inputs import read_distances, read_labels
 from fastreid_ext.evaluation.rankings import Rankings
+from fastreid_ext.evaluation.roc import RocCurve, roc_curve
 
 __all__ = ["NearestImages", "Order", "Retrieved", "choose_queries"]
 
 Order = Literal["random", "best", "worst"]
 
 _LISTED = 5
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Retrieved:
 
 
 class NearestImages:
-    """The gallery of a set's first trial as its queries see it; distances are computed for the query that asks.
+    """The gallery of a set's first trial as its queries see it; distances are computed for those that ask.
 
     Attributes:
         ranking: name of the ranking: that of everything the options ask for, "" for the plain one.
@@ -79,23 +83,62 @@ class NearestImages:
             number: images; fewer where the gallery has no more.
         """
         rows = slice(query, query + 1)
-        distances = self._source.rows(rows, torch.empty(1, len(self._gallery), dtype=self._source.dtype))[0]
-        items, positive, junk = (each[0] for each in self._matches.of(rows))
-        distances[self._matches.junk] = torch.inf
-        distances[items[junk]] = torch.inf
-        ascending, order = distances.sort(stable=True)
+        distances = self._source.rows(rows, torch.empty(1, len(self._gallery), dtype=self._source.dtype))
+        items, positive, junk = self._matches.of(rows)
+        self._pass_over(distances, items, junk)
+        ascending, order = distances[0].sort(stable=True)
         order = order[ascending.isfinite()][:number]
-        return Retrieved(
-            int(self._queries[query]),
-            self._gallery[order].tolist(),
-            distances[order].tolist(),
-            torch.isin(order, items[positive]).tolist(),
-        )
+        is_right = torch.isin(order, items[positive])
+        parts = self._gallery[order], distances[0, order], is_right
+        return Retrieved(int(self._queries[query]), *(part.tolist() for part in parts))
+
+    def of_all(self, number: int) -> list[Retrieved]:
+        """The first images of the rankings of all queries, as `of` gives them, a block of queries at a time.
+
+        Args:
+            number: images of each; fewer where the gallery has no more.
+        """
+
+        def search(queries: slice, block: Tensor) -> list[Retrieved]:
+            items, _, junk = self._matches.of(queries)
+            self._pass_over(block, items, junk)
+            distances, order = _first_of_rows(block, min(number, block.shape[1]))
+            # What is of the query's identity and none of its matches is junk, thus not finite.
+            is_right = self._matches.gallery_pids[order] == self.pids[queries, None]
+            parts = self._queries[queries], self._gallery[order], distances, is_right, distances.isfinite().sum(1)
+            each = zip(*(part.tolist() for part in parts), strict=True)
+            return [Retrieved(query, images[:n], near[:n], right[:n]) for query, images, near, right, n in each]
+
+        # Of the size of those of `rank_metrics`, so that distances do not differ in their last bit.
+        blocks = map_blocks(search, self._source, bytes_beside=self._matches.bytes_of_query)
+        return [found for block in blocks for found in block]
 
     def has_match(self, query: int) -> bool:
         """Whether the gallery has an image of the query's identity that is not junk for it."""
         _, positive, _ = self._matches.of(slice(query, query + 1))
         return bool(positive.any())
+
+    def numbers_of_matches(self) -> list[int]:
+        """How many gallery images of its identity there are for each query, without those that are junk for it."""
+        blocks = (slice(start, start + _BLOCK) for start in range(0, len(self.pids), _BLOCK))
+        return [number for block in blocks for number in self._matches.of(block)[1].sum(1).tolist()]
+
+    def ranks(self, max_rank: int = 50) -> RankMetrics:
+        """What the ranking scores; distances of all queries are computed.
+
+        Raises:
+            ValueError: no query has a match.
+        """
+        inputs = (None, None, *self._labels)
+        return rank_metrics(*inputs, distances=self._source, protocol=self._protocol, max_rank=max_rank)
+
+    def roc(self) -> RocCurve:
+        """The ROC of all pairs of a query and a gallery image.
+
+        Raises:
+            ValueError: there is no genuine or no impostor pair.
+        """
+        return roc_curve(None, None, *self._labels, distances=self._source, protocol=self._protocol)
 
     def average_precisions(self) -> list[float]:
         """Of all queries, whose distances are all computed; NaN without a match.
@@ -103,9 +146,32 @@ class NearestImages:
         Raises:
             ValueError: no query has a match.
         """
-        ranks = rank_metrics(None, None, *self._labels, distances=self._source, protocol=self._protocol)
-        precisions: list[float] = ranks.ap.tolist()
+        precisions: list[float] = self.ranks().ap.tolist()
         return precisions
+
+    def _pass_over(self, distances: Tensor, items: Tensor, junk: Tensor) -> None:
+        """Puts what is junk for queries behind everything else."""
+        if self._matches.any_junk:
+            distances.masked_fill_(self._matches.junk, torch.inf)
+        rows, columns = junk.nonzero(as_tuple=True)
+        distances[rows, items[rows, columns]] = torch.inf
+
+
+def _first_of_rows(distances: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The nearest of each row and their places, as a stable sort has them.
+
+    Shape:
+        distances: (B, G).
+        Results: (B, number).
+    """
+    nearest, places = distances.topk(number, largest=False)
+    # Of equal distances topk takes any, in any order.
+    tied = (distances <= nearest[:, -1:]).sum(1) > number
+    tied |= (nearest[:, 1:] == nearest[:, :-1]).any(1)
+    for row in tied.nonzero().flatten().tolist():
+        ascending, order = distances[row].sort(stable=True)
+        nearest[row], places[row] = ascending[:number], order[:number]
+    return nearest, places
 
 
 def choose_queries(

@@ -17,7 +17,7 @@ from fastreid_ext.evaluation.rerank import reranked_distances
 from fastreid_ext.functional.beta_norm import beta_normalize
 from fastreid_ext.functional.distances import Metric
 
-__all__ = ["Ranking", "Rankings", "rerank_variant"]
+__all__ = ["Ranking", "Rankings", "ranking_title", "rerank_variant"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,11 @@ class Rankings:
     reranking: Mapping[str, Any] | None = None
     beta: float | None = None
 
+    @property
+    def distance(self) -> str:
+        """What is between two images, for people."""
+        return f"{'squared Euclidean' if self.metric == 'euclidean' else 'cosine'} distance"
+
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Rankings:
         """As `TEST.METRIC`, `TEST.AQE` and `TEST.RERANK` say."""
@@ -52,9 +57,7 @@ class Rankings:
         return cls(
             cfg.TEST.METRIC,
             {"k": aqe.QE_K, "alpha": aqe.ALPHA, "times": aqe.QE_TIME} if aqe.ENABLED else None,
-            {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank_variant(cfg)}
-            if rerank.ENABLED
-            else None,
+            _reranking(cfg) if rerank.ENABLED else None,
             cfg.TEST.BETA_NORM.BETA if cfg.TEST.BETA_NORM.ENABLED else None,
         )
 
@@ -119,6 +122,18 @@ class Rankings:
         options = {} if self.reranking is None else self.reranking
         distances = reranked_distances(query, None if same else gallery, metric=self.metric, **options, shard=True)
         return Ranking(None, None, distances)
+
+
+def _reranking(cfg: CfgNode) -> dict[str, Any]:
+    rerank = cfg.TEST.RERANK
+    options = {"k1": rerank.K1, "k2": rerank.K2, "lambda_value": rerank.LAMBDA, "variant": rerank_variant(cfg)}
+    # Exact unless it is said, as in all results before.
+    return options | ({"index": rerank.INDEX} if rerank.INDEX else {})
+
+
+def ranking_title(name: str) -> str:
+    """A ranking's name for people: `"aqe+rerank"` becomes "AQE + rerank"."""
+    return name.replace("+", " + ").replace("aqe", "AQE")
 
 
 def rerank_variant(cfg: CfgNode) -> str:

@@ -94,6 +94,7 @@ def encode(features: Tensor, neighbours: Neighbours, metric: Metric, rule: Recip
     members = _extended(_reciprocal(nearest[:, : rule.near]), _reciprocal(nearest[:, : rule.half]), rule.variant)
     distances = _pair_distances(features, members, metric)
     if rule.variant == "released":
+        assert neighbours.farthest is not None
         farthest = neighbours.farthest.cpu().numpy().clip(np.finfo(distances.dtype).tiny)
         distances /= np.repeat(farthest, np.diff(members.indptr))
     elif rule.variant == "fastreid" and metric == "cosine":

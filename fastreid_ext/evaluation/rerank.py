@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from scipy import sparse
 from torch import Tensor
 
 from fastreid_ext.evaluation.blocks import map_blocks
+from fastreid_ext.evaluation.indexed_neighbours import indexed_neighbours
 from fastreid_ext.evaluation.neighbours import nearest_neighbours
 from fastreid_ext.evaluation.rank_inputs import DistanceSource, Features, read_features
 from fastreid_ext.evaluation.reciprocal import ReciprocalRule, RerankVariant, encode
@@ -16,6 +17,7 @@ from fastreid_ext.evaluation.rerank_kernels import mix_jaccard
 from fastreid_ext.functional.distance_rows import DistanceRows
 from fastreid_ext.functional.distances import Metric
 from fastreid_ext.functional.precision import wide_type, widen
+from fastreid_ext.index import Kind
 
 __all__ = ["k_reciprocal_rerank", "reranked_distances"]
 
@@ -31,6 +33,7 @@ def k_reciprocal_rerank(
     lambda_value: float = 0.3,
     metric: Metric = "cosine",
     variant: RerankVariant = "paper",
+    index: Kind | Literal[""] = "",
 ) -> Tensor:
     """Distances that also count how much two images' neighbourhoods have in common.
 
@@ -53,6 +56,8 @@ def k_reciprocal_rerank(
             does: distances are divided by that to the farthest of all images, weights of an image sum to one, and an
             overlap of exactly two thirds is not enough. "fastreid" counts the image itself among its k1 neighbours,
             weighs by the softmax of negative squared distances (of unit vectors, for "cosine"), and shares the last.
+        index: kind of index that finds the neighbours of each image, of which an approximate one misses a few; "" for
+            the exact search that this module has of its own. Not for "released", which needs the farthest image.
 
     Shape:
         query_features: (Q, D). gallery_features: (G, D). Result: (Q, G), float32, or float64 for such features.
@@ -71,6 +76,7 @@ def k_reciprocal_rerank(
         lambda_value=lambda_value,
         metric=metric,
         variant=variant,
+        index=index,
     )
     result = torch.empty(source.shape, dtype=source.dtype, device=source.device)
 
@@ -92,6 +98,7 @@ def reranked_distances(
     lambda_value: float = 0.3,
     metric: Metric = "cosine",
     variant: RerankVariant = "paper",
+    index: Kind | Literal[""] = "",
     shard: bool = False,
 ) -> DistanceSource:
     """`k_reciprocal_rerank` as rows on demand, which `rank_metrics` and `roc_curve` take as `distances`.
@@ -104,9 +111,17 @@ def reranked_distances(
     rule.check(len(features), len(gallery))
     if not 0 <= lambda_value <= 1:
         raise ValueError(f"lambda_value must be between 0 and 1; got {lambda_value}.")
-    neighbours = nearest_neighbours(features, rule.searched, metric=metric, shard=shard)
+    if index and variant == "released":
+        raise ValueError("variant released needs the distance to the farthest image, which no index finds: index=''.")
+    neighbours = (
+        indexed_neighbours(features, rule.searched, index, metric=metric, shard=shard)
+        if index
+        else nearest_neighbours(features, rule.searched, metric=metric, shard=shard)
+    )
     encodings = encode(features, neighbours, metric, rule)
-    scale = neighbours.farthest.clamp_min(torch.finfo(features.dtype).tiny) if variant == "released" else None
+    scale = None
+    if variant == "released" and neighbours.farthest is not None:
+        scale = neighbours.farthest.clamp_min(torch.finfo(features.dtype).tiny)
     del features
     return _mixed(DistanceRows(query, gallery, metric), scale, encodings, lambda_value)
 

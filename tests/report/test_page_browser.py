@@ -1,0 +1,137 @@
+"""The page in a real browser, opened as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chromium import Browser
+from made_up import MadeUp, made_up
+
+STICKING_OUT = """
+return [...document.querySelectorAll("#ranked .row")].filter((row) =>
+  row.querySelector(".strips").lastChild.getBoundingClientRect().bottom > row.getBoundingClientRect().bottom
+);
+"""
+
+
+def test_head_and_figures(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    browser.open(plain[1])
+    assert browser.driver.title == "Made up"
+    assert browser.texts("#subtitle") == ["Nowhere \u00b7 24 queries \u00b7 12 identities"]
+    assert browser.texts("#figures th, #figures td")[1:] == [
+        *("mAP", "Rank-1", "model Acosine distance \u00b7 0123456789ab", "40.0", "60.0"),
+    ]
+    assert browser.texts("#notes li") == ["1 image cannot be read: <gone>.jpg"]
+    assert browser.texts("#made") == ["python tools/visualize.py"]
+    assert len(browser.texts(".chart svg")) == 3
+
+
+def test_two_models_and_their_difference(browser: Browser, pair: tuple[MadeUp, Path]) -> None:
+    browser.open(pair[1])
+    assert browser.texts("#figures .differences *")[0] == "Difference"
+    assert browser.texts("#figures .difference") == ["+2.5", "\u22121.0"]
+    assert len(browser.texts(".chart:first-child .line")) == 2
+    assert len(browser.texts(".chart:last-child svg")) == 2
+    assert browser.texts(".row:first-child .model-name") == ["model A", "model B"]
+
+
+def test_theme_by_key_and_address(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    browser.open(plain[1], "#theme=light")
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    light = browser.run(ground)
+    browser.press("t")
+    assert browser.run("return location.hash") == "#theme=dark"
+    assert browser.run(ground) != light
+
+
+def test_threshold_is_shown_on_all_curves(browser: Browser, pair: tuple[MadeUp, Path]) -> None:
+    browser.open(pair[1])
+    browser.point_at(".chart:first-child svg", 0.98, 0.5)
+    assert browser.texts(".chart:first-child .read-out") == ["Rank 4: model A: 90.0\u202f%, model B: 90.0\u202f%"]
+    # Distances go from 0 to 1.2 over 10 to 97 % of the width: this is 0.6.
+    browser.point_at(".chart:last-child svg", 0.54, 0.5, click=True)
+    told = "a pair is accepted up to a distance of 0.5: TPR 80.0\u202f%, FPR 10\u202f%"
+    assert browser.texts("#curves > output p") == [f"model A: {told}", f"model B: {told}"]
+    assert len(browser.texts(".chart .rule")) == 2
+    assert len(browser.texts(".chart .chosen")) == 4
+    browser.click("#curves input")
+    assert browser.texts(".chart:nth-child(2) .axes text")[-3:-1] == ["100", "FPR, % of impostor pairs"]
+    assert len(browser.texts("#curves > output p")) == 2
+
+
+def test_point_of_the_map_is_an_image(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    page, path = plain
+    browser.open(path)
+    browser.point_at("#tsne canvas", 0.5, 0.5)
+    assert browser.picture("#tsne .card img") == page.thumbnails[0]
+    browser.point_at("#tsne canvas", 0.5, 0.5, click=True)
+    assert browser.opened() == "query/0000.jpg"
+
+
+def test_activation_maps_open_their_query(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    page, path = plain
+    browser.open(path)
+    browser.run("document.querySelector('#activations').scrollIntoView()")
+    assert browser.picture(".gallery figure:nth-child(2) span:nth-child(2) img") == page.activation_pictures[1]
+    browser.click(".gallery figure:nth-child(2) button")
+    assert browser.opened() == "query/0001.jpg"
+    assert len(browser.texts(".gallery figure")) == 6
+    assert len(browser.texts(".gallery button")) == 3
+
+
+def test_nothing_can_be_sent_anywhere(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    browser.open(plain[1])
+    send = "return fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')"
+    assert browser.run(send) == "refused"
+    browser.run("document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = true'}))")
+    assert browser.run("return window.ran") is None
+    complaints = browser.complaints()
+    assert all("Content Security Policy" in each for each in complaints)
+    assert any("connect" in each.lower() for each in complaints)
+    assert any("inline script" in each for each in complaints)
+
+
+def test_sections_without_anything_are_left_out(browser: Browser, tmp_path: Path) -> None:
+    browser.open(made_up(4, extras=False).write(tmp_path))
+    assert browser.texts("#sections button") == ["Figures", "Queries"]
+    assert browser.texts("section:not([hidden]) > h2") == ["Queries"]
+
+
+def test_image_that_cannot_be_read_has_a_place(browser: Browser, tmp_path: Path) -> None:
+    browser.open(made_up(4, unreadable=1).write(tmp_path), "#sort=pid")
+    browser.wait("document.querySelector('.missing')")
+    assert browser.texts("#ranked .row:first-child .query .missing") == ["no picture"]
+    browser.wait("document.querySelector('#ranked .row:nth-child(2) .query img').naturalWidth > 0")
+
+
+def test_odd_paths_are_but_text(browser: Browser, tmp_path: Path) -> None:
+    names = ["a'b\"c.jpg", "<img src=x onerror=alert(1)>", "</script>", "日本 ü#?%&=+", "x" * 300]
+    page = made_up(5, path=names.__getitem__)
+    page.payload["title"] = page.payload["models"][0]["name"] = page.payload["notes"][0] = "".join(names)
+    browser.open(page.write(tmp_path / "日本 #1 %20 ü"), "#sort=pid")
+    assert browser.texts("h1") == browser.texts("#notes li") == ["".join(names)]
+    for i, name in enumerate(names):
+        browser.set("text", name)
+        assert browser.listed() == [name]
+        browser.run("location.hash += '&query=' + arguments[0]", i)
+        browser.wait("document.querySelector('#query[open]')")
+        assert browser.opened() == name
+        browser.press("ESCAPE")
+    browser.driver.refresh()
+    assert browser.texts("#count") == ["1 of 5 queries"]
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out(width: int, browser: Browser, pair: tuple[MadeUp, Path]) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        browser.open(pair[1])
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        browser.run("document.querySelector('#queries').scrollIntoView()")
+        browser.wait("document.querySelector('#ranked .row')")
+        assert browser.run(STICKING_OUT) == []
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
