@@ -6,7 +6,7 @@ INSTALL_OPTIONS ?=
 # The original FastReID in an environment of its own, with the packages of $(VENV) below.
 FASTREID_VENV ?= .venv-fastreid
 
-.PHONY: demo test test-fastreid lint clean
+.PHONY: demo test test-fastreid lint docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python tools/train_net.py --config-file projects/msinet/configs/quickstart.yml
@@ -22,6 +22,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy fastreid_ext tools
+
+# Into build/site; the reference of config keys is made anew before. Links and anchors are checked.
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/site/configuration_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -15,7 +15,7 @@ __all__ = ["add_missing_keys", "our_config"]
 
 UNREAD = (
     *("SEED", "INPUT", "DATASETS", "DATALOADER", "SOLVER", "TEST", "MODEL.CHANNELS_LAST", "MODEL.COMPILE"),
-    *("COMPAT.SCHEDULE_AFTER_WARMUP", "COMPAT.RERANK"),
+    *("TENSORBOARD", "COMPAT.SCHEDULE_AFTER_WARMUP", "COMPAT.RERANK"),
 )
 """Nodes and keys that only trainers read; of FastReID's trainer this means the keys that it has itself."""
 

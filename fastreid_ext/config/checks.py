@@ -27,6 +27,7 @@ def check(cfg: CfgNode) -> None:
         *_set_weights(cfg),
         *_schedule(cfg),
         *_distillation(cfg),
+        *_tensorboard(cfg),
     ]
     if faults:
         raise ConfigError("the config contradicts itself:\n  - " + "\n  - ".join(faults))
@@ -36,6 +37,7 @@ def _values(cfg: CfgNode) -> Iterator[str]:
     choices = {
         "MODEL.HEADS.NECK_FEAT": (cfg.MODEL.HEADS.NECK_FEAT, ("before", "after")),
         "TEST.RERANK.VARIANT": (cfg.TEST.RERANK.VARIANT, ("paper", "released", "fastreid")),
+        "TEST.RERANK.INDEX": (cfg.TEST.RERANK.INDEX, ("", "flat", "ivf", "hnsw", "ivfpq")),
         "TEST.METRIC": (cfg.TEST.METRIC, ("cosine", "euclidean")),
         "SOLVER.SCHED_INTERVAL": (cfg.SOLVER.SCHED_INTERVAL, ("epoch", "iteration")),
         "SOLVER.WARMUP_METHOD": (cfg.SOLVER.WARMUP_METHOD, ("linear", "constant", "exp")),
@@ -111,6 +113,8 @@ def _evaluation(cfg: CfgNode) -> Iterator[str]:
         yield f"TEST.AQE.ALPHA is {test.AQE.ALPHA}; it must be a number not below 0"
     if not 0 <= test.RERANK.LAMBDA <= 1:
         yield f"TEST.RERANK.LAMBDA is {test.RERANK.LAMBDA}; it must be between 0 and 1"
+    if test.RERANK.INDEX and test.RERANK.VARIANT == "released":
+        yield "TEST.RERANK.VARIANT released needs the farthest image, which no index finds: empty TEST.RERANK.INDEX"
 
 
 def _classification(cfg: CfgNode) -> Iterator[str]:
@@ -221,3 +225,13 @@ def _distillation(cfg: CfgNode) -> Iterator[str]:
         yield "KD.MODEL_CONFIG and KD.MODEL_WEIGHTS name files: an empty name is none"
     if not 0 <= kd.EMA.MOMENTUM <= 1:
         yield f"KD.EMA.MOMENTUM is {kd.EMA.MOMENTUM}; it must be between 0 and 1"
+
+
+def _tensorboard(cfg: CfgNode) -> Iterator[str]:
+    board = cfg.TENSORBOARD
+    for key in ("IMAGES", "IMAGES_PERIOD"):
+        if board[key] < 0:
+            yield f"TENSORBOARD.{key} is {board[key]}; it must be at least 0"
+    # All thumbnails are in one picture, of which browsers take 8192 x 8192 pixels.
+    if not 4 <= board.PROJECTOR_IMAGES <= 16384:
+        yield f"TENSORBOARD.PROJECTOR_IMAGES is {board.PROJECTOR_IMAGES}; it must be between 4 and 16384"

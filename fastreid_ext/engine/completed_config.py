@@ -30,8 +30,9 @@ def _with_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     configured = cfg.MODEL.HEADS.NUM_CLASSES
     if configured not in (0, num_classes):
         raise ConfigError(
-            f"MODEL.HEADS.NUM_CLASSES is {configured}, but the training data have {num_classes} identities; "
-            f"leave it at 0 to take their number"
+            f"MODEL.HEADS.NUM_CLASSES is {configured}, but the training data have {num_classes} identities. The "
+            f"config.yaml of a run names the number of its own data: add MODEL.HEADS.NUM_CLASSES 0 to the command, or "
+            f"take the line out of the file, and the number is theirs"
         )
     cfg = cfg.clone()
     cfg.defrost()

@@ -109,7 +109,8 @@ class DefaultTrainer:
         self.eval_hook = hooks.EvalHook(
             self.test, cfg.TEST.EVAL_PERIOD, before_training=cfg.TEST.EVAL_UNTRAINED, swapped=self._averaged
         )
-        writes = is_main_process()
+        writes, board = is_main_process(), cfg.TENSORBOARD
+        self.projector = hooks.Projector.from_config(cfg) if writes and board.PROJECTOR else None
         self.saver = hooks.PeriodicCheckpointer(
             self.checkpointer, self.state_dict, solver.CHECKPOINT_PERIOD, main_process=writes
         )
@@ -134,7 +135,10 @@ class DefaultTrainer:
             )
             built += [self.eval_hook, self.best]
         if writes:
-            built.append(hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, file_only=self.show_progress))
+            writer = hooks.PeriodicWriter(cfg.OUTPUT_DIR, solver.LOG_PERIOD, file_only=self.show_progress)
+            built += [writer, *([self.projector] if self.projector else [])]
+            if board.IMAGES:
+                built.append(hooks.BatchImages.from_config(cfg, writer, self.loop.model))
             built += [hooks.ProgressBar()] if self.show_progress else []
         return [*built, self.saver, hooks.InterruptHandler(self.saver.save)]
 
@@ -223,7 +227,14 @@ class DefaultTrainer:
     def test(self) -> Results:
         """Evaluates the model as it is on all test sets."""
         broadcast_buffers(self.model)
-        return evaluate(self.cfg, self.model, self.test_data, trained_on=self.data.datasets, stores=self.stores)
+        return evaluate(
+            self.cfg,
+            self.model,
+            self.test_data,
+            trained_on=self.data.datasets,
+            stores=self.stores,
+            on_features=self.projector,
+        )
 
     def unreadable_images(self) -> dict[str, str]:
         """Training images that could not be read on any rank, and why."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "cache_folder", "write_json"]
+__all__ = ["atomic_write", "cache_folder", "check_writable", "write_json"]
 
 
 @contextmanager
@@ -36,6 +36,26 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: str | os.PathLike[str], option: str) -> None:
+    """Whether a file can be written there, found out before hours of work.
+
+    Args:
+        path: of the file.
+        option: by which a user named it, for the message.
+
+    Raises:
+        OSError: it cannot, or there is a folder of that name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{option} {path}: it is a folder, name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(f"{option} {path} cannot be written: {error}") from error
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -8,6 +8,12 @@ __all__ = ["add_config"]
 
 
 def add_config(cfg: CfgNode) -> None:
-    """Adds `MODEL.LOSSES.ADASP`, of AdaSPLoss, SPHLoss and SPLHLoss."""
-    # KIND is the positive similarity of AdaSPLoss: adasp, sp-h (the hardest) or sp-lh (the least hard).
-    cfg.MODEL.LOSSES.ADASP = CfgNode({"TEMPERATURE": 0.04, "KIND": "adasp", "SCALE": 1.0})
+    """Adds `MODEL.LOSSES.ADASP`."""
+    # Of AdaSPLoss, SPHLoss and SPLHLoss.
+    node = cfg.MODEL.LOSSES.ADASP = CfgNode()
+    # By which cosines are divided (tau).
+    node.TEMPERATURE = 0.04
+    # Positive similarity of AdaSPLoss: adasp, sp-h (the hardest) or sp-lh (the least hard).
+    node.KIND = "adasp"
+    # Weight of the loss (lambda).
+    node.SCALE = 1.0

@@ -13,7 +13,9 @@ def add_config(cfg: CfgNode) -> None:
     cfg.MODEL.GMS = _loss("gms-a")
     # Of the loss on pairs GMSPairwiseLoss.
     cfg.MODEL.LOSSES.GMS = _loss("gms-pair")
+    # Weight of the loss.
     cfg.MODEL.LOSSES.GMS.SCALE = 1.0
+    # How a loss is searched for: tools/search_loss.py.
     cfg.SEARCH.LOSS = _search()
 
 
@@ -21,8 +23,9 @@ def _loss(preset: str) -> CfgNode:
     node = CfgNode()
     # softmax, cosface, arcface, circle, gms-zero, gms-a ... gms-d, gms-pair and others: see the project's README.
     node.PRESET = preset
-    # A loss of your own instead: t and n as text, such as "de(1-x)*(x-0.7)"; needs LOG2_SCALE, too.
+    # A loss of your own instead: t as text, such as "de(1-x)*(x-0.7)"; needs NONTARGET and LOG2_SCALE, too.
     node.TARGET = ""
+    # n as text, such as "x-0.1".
     node.NONTARGET = ""
     # Logarithm of the scale s to the base 2; 0 for the preset's.
     node.LOG2_SCALE = 0.0
@@ -33,21 +36,27 @@ def _search() -> CfgNode:
     node = CfgNode()
     # Which search: a registered one.
     node.NAME = "AutoLossGMS"
-    # Founders: NUM_INITIAL (K), random ones, and the ten hand-crafted losses where PREDEFINED says so.
+    # Founders that are random (K).
     node.NUM_INITIAL = 20
+    # The ten hand-crafted losses are founders, too.
     node.PREDEFINED = True
-    # The latest POPULATION (P) losses; TOURNAMENT (T) is the share of them among which a parent is the best.
+    # Of the latest losses, so many may be parents (P).
     node.POPULATION = 1000
+    # Share of them among which a parent is the best (T).
     node.TOURNAMENT = 0.05
-    # The search ends after so many proxy evaluations, or hours (0: no limit).
+    # Proxy evaluations after which the search ends.
     node.MAX_EVALUATIONS = 500
+    # Hours after which the search ends; 0 for no limit.
     node.MAX_HOURS = 0.0
     _add_space(node)
     _add_screening(node)
-    # Proxy task: share of the training identities to train with, the others validate; what is maximised there; seconds
-    # after which a trial is given up (0: never). The rest of the task is the config itself.
+    # Chooser: candidates are ranked by a predictor that the trials train.
+    node.PREDICTOR = _predictor()
+    # Share of the training identities to train with in the proxy task; the others validate.
     node.TRAIN_SHARE = 0.8
+    # What is maximised in the proxy task, whose rest is the config itself.
     node.METRIC = "mAP"
+    # Seconds after which a trial is given up; 0 for never.
     node.TIME_LIMIT = 0.0
     # The config, file or short name, with which the best loss is trained.
     node.TRAIN_CONFIG = "gms/market/resnet50_a"
@@ -55,42 +64,61 @@ def _search() -> CfgNode:
 
 
 def _add_space(node: CfgNode) -> None:
-    # Graphs: n_c, n_o; constants are CONSTANT_STEP times 1 to CONSTANT_STEPS (Delta_c, N_c), log2 s likewise
-    # (Delta_s, N_s). EXACT: random graphs have n_o operations, else any number up to it.
+    # Constants of a graph (n_c).
     node.NUM_CONSTANTS = 2
+    # Operations of a graph, at most (n_o).
     node.MAX_OPERATIONS = 10
+    # Random graphs have MAX_OPERATIONS operations, else any number up to it.
     node.EXACT = False
+    # log2 of the scale is this times 1 to SCALE_STEPS (Delta_s).
     node.SCALE_STEP = 0.5
+    # See SCALE_STEP (N_s).
     node.SCALE_STEPS = 20
+    # Constants are this times 1 to CONSTANT_STEPS (Delta_c).
     node.CONSTANT_STEP = 0.05
+    # See CONSTANT_STEP (N_c).
     node.CONSTANT_STEPS = 20
-    # Offspring: p_c, p_copy, p_re, N_m.
+    # How often two losses exchange t or n for offspring (p_c).
     node.CROSS_PROB = 0.6
+    # How often t, n or s is left as it is (p_copy).
     node.COPY_PROB = 0.1
+    # How often it is left as it is or drawn anew, together (p_re).
     node.REINIT_PROB = 0.4
+    # Mutations of a graph, at most (N_m).
     node.MAX_MUTATIONS = 3
 
 
 def _add_screening(node: CfgNode) -> None:
-    # Rejection: N points of [-1, 1] of which a share (tau_p) must have the properties; accuracy (tau_toy) and number of
-    # embeddings (B) of the toy task. Losses that agree to DIGITS (Gamma) are the same.
+    # Points of [-1, 1] at which losses are looked at (N).
     node.POINTS = 257
+    # Share of the points at which a loss must have the properties (tau_p).
     node.PROPERTY_SHARE = 0.8
+    # Accuracy that a loss must reach in the toy task (tau_toy).
     node.TOY_ACCURACY = 0.9
+    # Embeddings of the toy task (B).
     node.TOY_BATCH = 64
+    # Losses that agree to so many digits are the same (Gamma).
     node.DIGITS = 13
-    # Chooser: the best of CANDIDATES (N_p) by a predictor that is trained after START (E_0) evaluations and anew after
-    # every INTERVAL (Delta E) more; the others are its training.
-    node.PREDICTOR = CfgNode(
-        {
-            "ENABLED": True,
-            "START": 100,
-            "INTERVAL": 100,
-            "CANDIDATES": 10,
-            "EPOCHS": 200,
-            "BASE_LR": 0.0035,
-            "BATCH": 16,
-            "RANKING_WEIGHT": 1.0,
-            "TEMPERATURE": 0.01,
-        }
-    )
+
+
+def _predictor() -> CfgNode:
+    node = CfgNode()
+    # Turn it on.
+    node.ENABLED = True
+    # Evaluations after which it is trained first (E_0).
+    node.START = 100
+    # Evaluations after which it is trained anew (Delta E).
+    node.INTERVAL = 100
+    # Losses of which the best is evaluated (N_p).
+    node.CANDIDATES = 10
+    # Of its training.
+    node.EPOCHS = 200
+    # Learning rate of its training.
+    node.BASE_LR = 0.0035
+    # Losses of a step of its training.
+    node.BATCH = 16
+    # Weight of the ranking loss beside the regression.
+    node.RANKING_WEIGHT = 1.0
+    # Of the ranking loss.
+    node.TEMPERATURE = 0.01
+    return node

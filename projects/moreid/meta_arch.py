@@ -139,6 +139,8 @@ def _start_from_main_encoder(model: nn.Module, incompatible_keys: Any) -> None:
     """Weights that were trained without a momentum encoder are where it starts."""
     assert isinstance(model, MoReID)
     prefix, missing = "momentum_encoder.", incompatible_keys.missing_keys
-    if {f"{prefix}{name}" for name, _ in model.momentum_encoder.named_parameters()} <= set(missing):
+    # There are none once the model is prepared for inference.
+    own = {name for name, _ in model.named_parameters() if name.startswith(prefix)}
+    if own and own <= set(missing):
         model.momentum_encoder.follow(model.backbone, model.heads, momentum=0.0)
         missing[:] = [name for name in missing if not name.startswith(prefix)]

@@ -9,8 +9,11 @@ __all__ = ["add_config"]
 
 def add_config(cfg: CfgNode) -> None:
     """Adds `MODEL.MSINET`, `MODEL.LOSSES.SAM` and `SEARCH.ARCH`."""
+    # Of the backbone MSINet and of TwoBranchHead.
     cfg.MODEL.MSINET = _network()
+    # Of SpatialAlignmentLoss.
     cfg.MODEL.LOSSES.SAM = _alignment()
+    # How an architecture is searched for: tools/search_arch.py.
     cfg.SEARCH.ARCH = _search()
 
 
@@ -34,6 +37,7 @@ def _alignment() -> CfgNode:
     node.ALIGN = "pam-self"
     # Activation vectors over the positions of the anchor ("paper") or of the other image ("published").
     node.LAYOUT = "paper"
+    # Weight of the loss.
     node.SCALE = 2.0
     return node
 
@@ -47,14 +51,17 @@ def _search() -> CfgNode:
     node.SPLIT = [60, 80]
     # tcm (twin memories) or softmax (one classifier for both splits, which needs SPLIT [100, 100]).
     node.SUPERVISION = "tcm"
-    # Of the memories: temperature of the softmax (tau), share of the old centroid in the new one (beta).
+    # Of the memories: temperature of the softmax (tau).
     node.TEMPERATURE = 0.05
+    # Of the memories: share of the old centroid in the new one (beta).
     node.MEMORY_MOMENTUM = 0.2
     # Letters of the interactions to choose from; empty for all that are registered.
     node.OPERATIONS = []
-    # Adam for the architecture; its rate follows SOLVER's schedule.
+    # Learning rate of the architecture, by Adam; it follows SOLVER's schedule.
     node.BASE_LR = 0.002
+    # Of Adam, for the architecture.
     node.BETAS = [0.5, 0.999]
+    # Of the architecture.
     node.WEIGHT_DECAY = 0.001
     # Identities of the splits; 0 takes their number.
     node.NUM_CLASSES = [0, 0]

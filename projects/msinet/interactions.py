@@ -65,7 +65,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         means = torch.cat((x1.mean((2, 3), keepdim=True), x2.mean((2, 3), keepdim=True)))
-        gate1, gate2 = self.mlp(means).chunk(2)
+        # To torch.export, `chunk` would fix the number of images.
+        gate1, gate2 = self.mlp(means).unflatten(0, (2, -1))
         return x1 * gate1, x2 * gate2
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -86,11 +87,12 @@ def test_train_then_evaluate_gives_the_same_figures(market_folder: Callable[...,
     trained = run(*train_options(market, output), cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     table = re.search(r"\| MarketLayout:\S+ +\| +([\d.]+)", trained.stdout)
-    assert table is not None and "evaluate again: python tools/train_net.py" in trained.stdout
-    again = ["--config-file", output / "config.yaml", "--eval-only", "MODEL.WEIGHTS", output / "model_final.pth"]
-    evaluated = run(*again, "OUTPUT_DIR", tmp_path / "eval", cwd=tmp_path)
+    again = re.search(r"evaluate again: +python (.*)", trained.stdout)
+    assert table is not None and again is not None
+    tool, *arguments = shlex.split(again[1])
+    evaluated = run(*arguments, cwd=tmp_path, tool=Path(tool))
     assert evaluated.returncode == 0, evaluated.stderr
-    first, second = (json.loads((folder / "results.json").read_text()) for folder in (output, tmp_path / "eval"))
+    first, second = (json.loads((folder / "results.json").read_text()) for folder in (output, output / "evaluation"))
     assert first == second
 
 

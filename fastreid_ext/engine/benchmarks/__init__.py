@@ -2,6 +2,8 @@
 
 from fastreid_ext.engine.benchmarks.adasp import adasp
 from fastreid_ext.engine.benchmarks.evaluation import evaluation
+from fastreid_ext.engine.benchmarks.export import export
+from fastreid_ext.engine.benchmarks.gallery import gallery
 from fastreid_ext.engine.benchmarks.gms import gms
 from fastreid_ext.engine.benchmarks.grouploss import grouploss
 from fastreid_ext.engine.benchmarks.he import he
@@ -17,6 +19,8 @@ __all__ = [
     "Report",
     "adasp",
     "evaluation",
+    "export",
+    "gallery",
     "gms",
     "grouploss",
     "he",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastreid_ext.index import Kind
 from fastreid_ext.registry import Registry
 
 __all__ = ["BENCHMARKS", "Options", "Report"]
@@ -23,6 +25,8 @@ class Options:
         batch_size: images.
         size: height and width in pixels.
         largest: most images of a test set, queries and gallery; larger ones are left out.
+        vectors: in a gallery.
+        kinds: of its index; all if empty.
     """
 
     device: str = "cpu"
@@ -30,6 +34,8 @@ class Options:
     batch_size: int = 64
     size: tuple[int, int] = (256, 128)
     largest: int | None = None
+    vectors: int = 100_000
+    kinds: Sequence[Kind] = ()
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import get_args
 
 import torch
 from tabulate import tabulate
@@ -12,6 +13,7 @@ from tabulate import tabulate
 from fastreid_ext.engine.benchmarks import BENCHMARKS
 from fastreid_ext.engine.benchmarks.registry import Options
 from fastreid_ext.engine.cli.errors import run
+from fastreid_ext.index import Kind
 from fastreid_ext.utils.env import machine_info
 from fastreid_ext.utils.files import write_json
 from fastreid_ext.utils.logger import setup_logger
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="IMAGES",
         help="evaluation, rerank: leave out test sets of more images, queries and gallery (default: none)",
     )
+    parser.add_argument("--vectors", type=int, default=100_000, metavar="N", help="gallery: in it (default: 100000)")
+    parser.add_argument("--kinds", nargs="+", choices=get_args(Kind), default=[], help="gallery: of index")
     args = parser.parse_args(arguments)
     run(lambda: _program(args))
 
@@ -46,7 +50,8 @@ def _program(args: argparse.Namespace) -> None:
     every = [name for name in BENCHMARKS.names() if name not in _REPORTED_BY_OTHERS]
     names = every if args.name == "all" else [args.name]
     benchmarks = {name: BENCHMARKS.get(name) for name in names}
-    options = Options(args.device, args.repeats, args.batch_size, (args.size[0], args.size[1]), args.largest)
+    size = args.size[0], args.size[1]
+    options = Options(args.device, args.repeats, args.batch_size, size, args.largest, args.vectors, args.kinds)
     machine = machine_info()
     setup_logger()
     for facts in (machine, asdict(options)):

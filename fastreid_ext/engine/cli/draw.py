@@ -13,10 +13,10 @@ import torch
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.evaluate import split_words
-from fastreid_ext.evaluation.feature_files import SUFFIXES, FeatureFileError, has_suffix, load_features
+from fastreid_ext.evaluation.feature_files import SUFFIXES, has_suffix, load_features, require_paths
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.nearest_images import NearestImages, choose_queries
-from fastreid_ext.evaluation.rankings import Rankings
+from fastreid_ext.evaluation.rankings import Rankings, ranking_title
 from fastreid_ext.evaluation.retrieval_sheet import SheetRow, Tile, retrieval_sheet
 from fastreid_ext.evaluation.tsne import choose_images, tsne
 from fastreid_ext.evaluation.tsne_picture import FORMATS, draw_places
@@ -125,16 +125,15 @@ def _tsne_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw_retrieval(args: argparse.Namespace, cfg: CfgNode, features: FeatureSet) -> None:
-    _need_paths(features, "a retrieval sheet")
+    require_paths(features, "a retrieval sheet")
     rankings = Rankings.from_config(cfg)
     nearest = NearestImages(features, rankings)
     queries = choose_queries(nearest, args.queries, order=args.order, seed=args.seed, pids=args.pids)
     if len(queries) < args.queries:
         get_logger(__name__).warning(f"{len(queries)} queries to draw instead of {args.queries}: there are no more")
     rows = [_row(features, nearest, query, args.columns) for query in queries]
-    ranking = f", {nearest.ranking.replace('+', ' + ').replace('aqe', 'AQE')}" if nearest.ranking else ""
-    distance = "squared Euclidean" if rankings.metric == "euclidean" else "cosine"
-    sheet = retrieval_sheet(rows, f"{features.name}: {distance} distance{ranking}")
+    ranking = f", {ranking_title(nearest.ranking)}" if nearest.ranking else ""
+    sheet = retrieval_sheet(rows, f"{features.name}: {rankings.distance}{ranking}")
     with atomic_write(args.output, "wb") as file:
         sheet.save(file, _SHEET_FORMATS[Path(args.output).suffix.lower()], quality=92)
 
@@ -150,7 +149,7 @@ def _row(features: FeatureSet, nearest: NearestImages, query: int, columns: int)
 
 def _draw_tsne(args: argparse.Namespace, cfg: CfgNode, features: FeatureSet) -> None:
     if args.thumbnails:
-        _need_paths(features, "--thumbnails")
+        require_paths(features, "--thumbnails")
     # Before the minutes that the places take.
     require("matplotlib", "viz", "the picture of a t-SNE")
     features.check()
@@ -163,14 +162,6 @@ def _draw_tsne(args: argparse.Namespace, cfg: CfgNode, features: FeatureSet) -> 
     places = tsne(values, metric=rankings.metric, seed=args.seed)
     images = [features.paths[image] for image in kept.tolist()] if args.thumbnails else []
     draw_places(args.output, places, pids, images=images, title=f"{features.name}: {what}")
-
-
-def _need_paths(features: FeatureSet, purpose: str) -> None:
-    if not features.paths:
-        raise FeatureFileError(
-            f"{features.name} has no paths, and {purpose} shows images: give the file an array paths, a string an "
-            "image, or let train_net.py --eval-only --save-features write it"
-        )
 
 
 def _positive(word: str) -> int:

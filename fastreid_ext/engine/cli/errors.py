@@ -17,6 +17,7 @@ from fastreid_ext.engine.hooks import TrainingInterrupted
 from fastreid_ext.engine.train_loop import NonFiniteLossError
 from fastreid_ext.evaluation.evaluator import EvaluationError, UnreadableImagesError
 from fastreid_ext.evaluation.feature_files import FeatureFileError
+from fastreid_ext.gallery.errors import AddingStopped
 from fastreid_ext.modeling.backbones import PretrainedError
 from fastreid_ext.registry import RegistryError
 from fastreid_ext.search.errors import SearchStopped
@@ -56,6 +57,9 @@ def run(program: Callable[[], None]) -> None:
         sys.exit(error.exit_code if error.exit_code > 0 else 1)
     except SearchStopped:
         print("stopped; everything is in the file of trials, --resume goes on from it", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except AddingStopped:
+        print("stopped; the images embedded so far are in the gallery, gallery.py add goes on", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except TrainingInterrupted:
         if is_main_process():

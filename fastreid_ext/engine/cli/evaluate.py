@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from fastreid_ext.evaluation.feature_files import (
     load_features,
 )
 from fastreid_ext.evaluation.feature_set import FeatureSet
-from fastreid_ext.utils.files import write_json
+from fastreid_ext.utils.files import check_writable, write_json
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
@@ -90,7 +89,7 @@ def _program(args: argparse.Namespace, files: Sequence[str], options: Sequence[s
     setup_logger()
     sources = _sources(args, files)
     if args.json:
-        _check_writable(Path(args.json))
+        check_writable(args.json, "--json")
     # What is wrong with the evaluator is not each file's fault.
     build_evaluator(cfg)
     evaluated, failures = _evaluate(cfg, sources, args)
@@ -149,17 +148,6 @@ def _check_extraction(cfg: CfgNode, options: Sequence[str]) -> None:
                 f"{key} is on, but features in files cannot {done}: "
                 "give it to train_net.py --eval-only --save-features, which extracts them"
             )
-
-
-def _check_writable(path: Path) -> None:
-    """Whether the results can be written there, found out before hours of work."""
-    if path.is_dir():
-        raise ConfigError(f"--json {path}: it is a folder, name a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise OSError(f"--json {path} cannot be written: {error}") from error
 
 
 def _sources(args: argparse.Namespace, files: Sequence[str]) -> Mapping[str, Callable[[], FeatureSet]]:

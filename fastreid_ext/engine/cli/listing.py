@@ -7,6 +7,7 @@ import importlib
 from fastreid_ext import projects
 from fastreid_ext.config import load_config
 from fastreid_ext.config.loader import config_files
+from fastreid_ext.config.reference import config_keys
 from fastreid_ext.registry import Registry
 
 __all__ = ["KINDS", "describe", "registries"]
@@ -28,7 +29,7 @@ _WHERE = {
     "architecture_searches": ("fastreid_ext.engine.searches", "ARCHITECTURE_SEARCHES"),
 }
 
-KINDS = (*_WHERE, "projects", "configs")
+KINDS = (*_WHERE, "projects", "configs", "keys")
 """What `--list` takes."""
 
 
@@ -59,4 +60,6 @@ def _table(kind: str) -> str:
         return "\n".join(f"{name}  {doc}" for name, doc in docs.items())
     if kind == "configs":
         return "\n".join(config_files())
+    if kind == "keys":
+        return "\n".join(f"{key.name}  {key.default!r}  {key.meaning}" for key in config_keys() if not key.is_section)
     return registries()[kind].describe()

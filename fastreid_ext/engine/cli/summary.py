@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from fastreid_ext.config import CfgNode
+from fastreid_ext.engine.cli.commands import command
 from fastreid_ext.engine.hooks import BestCheckpointer
 from fastreid_ext.evaluation.evaluator import Results, results_table
 
@@ -13,7 +15,7 @@ __all__ = ["summarise"]
 
 
 def summarise(cfg: CfgNode, results: Results, best: BestCheckpointer | None, unreadable: Mapping[str, str]) -> str:
-    """The results as a table, the best checkpoint, unreadable images, and where everything is.
+    """The results as a table, the best checkpoint, unreadable images, where everything is, and what can be done next.
 
     Args:
         cfg: of the run.
@@ -29,8 +31,19 @@ def summarise(cfg: CfgNode, results: Results, best: BestCheckpointer | None, unr
         lines.append(f"{len(unreadable)} training images could not be read and were replaced by others:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(unreadable.items())]
     lines.append(f"results, log, config and checkpoints: {output}")
-    lines.append(
-        f"evaluate again: python tools/train_net.py --config-file {output / 'config.yaml'} --eval-only "
-        f"MODEL.WEIGHTS {output / 'model_final.pth'} OUTPUT_DIR {output / 'evaluation'}"
-    )
+    lines += [f"{purpose + ':':<18}{line}" for purpose, line in _next_commands(cfg, output).items()]
     return "\n".join(lines)
+
+
+def _next_commands(cfg: CfgNode, output: Path) -> dict[str, str]:
+    """A command to copy for each purpose. Those that take a model take that of the folder, the best one first."""
+    run = str(output)
+    commands = {"losses, images": shlex.join(["tensorboard", "--logdir", run])}
+    if cfg.DATASETS.TESTS:
+        config, weights = str(output / "config.yaml"), str(output / "model_final.pth")
+        words = ["--config-file", config, "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR"]
+        commands["evaluate again"] = command("train_net", *words, str(output / "evaluation"))
+        commands["look at results"] = command("visualize", run, "--output", str(output / "report.html"))
+    commands["export"] = command("export", run, "--format", "onnx", "--output", str(output / "model.onnx"))
+    commands["search images"] = command("gallery", "build", run, "path/to/images", "--output", str(output / "gallery"))
+    return commands

@@ -14,6 +14,8 @@ from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["PeriodicWriter"]
 
+_OF_TIME = {"time": "step", "data_time": "data", "images_per_second": "images_per_second"}
+
 
 class PeriodicWriter(Hook):
     """Writes the storage's scalars every `period` iterations, and what is new after an epoch, such as an evaluation.
@@ -22,10 +24,14 @@ class PeriodicWriter(Hook):
         output_dir: for `metrics.jsonl` (appended to by a resumed run) and TensorBoard's event files.
         period: iterations.
         file_only: keep the log lines from the console, where a progress bar shows the same.
+
+    Attributes:
+        tensorboard: of the run while it trains, for other hooks; None before.
     """
 
     def __init__(self, output_dir: str | Path, period: int, *, file_only: bool = False) -> None:
         self.output_dir, self.period, self.file_only = Path(output_dir), period, file_only
+        self.tensorboard: SummaryWriter | None = None
         self._written = 0
 
     def before_train(self) -> None:
@@ -33,7 +39,7 @@ class PeriodicWriter(Hook):
         path = self.output_dir / "metrics.jsonl"
         _drop_lines_from(path, self.trainer.start_iteration)
         self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(self.output_dir), purge_step=self.trainer.start_iteration)
+        self.tensorboard = SummaryWriter(str(self.output_dir), purge_step=self.trainer.start_iteration)
 
     def after_step(self) -> None:
         done = self.trainer.iteration
@@ -57,15 +63,17 @@ class PeriodicWriter(Hook):
         line = {"iteration": storage.iteration, "epoch": storage.epoch, **scalars}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, storage.iteration)
+        if self.tensorboard is not None:
+            for name, value in scalars.items():
+                self.tensorboard.add_scalar(_grouped(name), value, storage.iteration)
         if "total_loss" in scalars:
             get_logger(__name__).info(self._line(scalars), extra={"file_only": self.file_only})
 
     def close(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
-            self._tensorboard.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
 
     def _line(self, scalars: dict[str, float]) -> str:
         done, total = self.trainer.iteration, self.trainer.max_iterations
@@ -76,6 +84,17 @@ class PeriodicWriter(Hook):
             f"{losses}  lr {scalars.get('lr', math.nan):.2e}  "
             f"{scalars.get('images_per_second', math.nan):.0f} images/s  ETA {_duration(left)}"
         )
+
+
+def _grouped(name: str) -> str:
+    """The tag of a scalar: TensorBoard shows under one heading what is equal up to the first slash."""
+    if "/" in name:
+        dataset, _, figure = name.rpartition("/")
+        # Folders in the options of a data set are no headings.
+        return f"{dataset.replace('/', '_') if ':' in dataset else dataset}/{figure}"
+    if "loss" in name:
+        return f"loss/{name.replace('_loss', '').replace('loss_', '')}"
+    return f"time/{_OF_TIME[name]}" if name in _OF_TIME else name
 
 
 def _duration(seconds: float) -> str:

@@ -73,7 +73,8 @@ class TwinsContrastiveSearch(ArchitectureSearch):
         given = list(cfg.SEARCH.ARCH.NUM_CLASSES)
         if given not in ([0, 0], counts):
             raise ConfigError(
-                f"SEARCH.ARCH.NUM_CLASSES is {given}, but the splits have {counts} identities; leave it at [0, 0]"
+                f"SEARCH.ARCH.NUM_CLASSES is {given}, but the splits have {counts} identities: add "
+                f"'SEARCH.ARCH.NUM_CLASSES [0,0]' to the command to take their numbers"
             )
         cfg = cfg.clone()
         cfg.defrost()
