@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def _fixed_seed() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_way_of_records() -> None:
+    """Programs that earlier tests ran keep the library's records from the root logger; `caplog` would get both ways."""
+    logging.getLogger("fastreid_ext").propagate = True
 
 
 @pytest.fixture

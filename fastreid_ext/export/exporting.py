@@ -20,6 +20,7 @@ from fastreid_ext.export.traced import ExportedModel, Preprocessing, trace, with
 from fastreid_ext.export.weights_file import write_weights
 from fastreid_ext.inference.checkpoint_embedder import CheckpointEmbedder
 from fastreid_ext.inference.open import open_embedder
+from fastreid_ext.modeling.checkpoint import CheckpointError
 
 __all__ = ["FORMATS", "Exported", "export_model", "staged"]
 
@@ -71,7 +72,11 @@ def export_model(
     given = {"random": random_images(model.card.size), **({} if images is None else {"real": images})}
     with staged(path) as temporary:
         write(temporary)
-        found = check(open_embedder(temporary, device="cpu"), model, given)
+        try:
+            written = open_embedder(temporary, device="cpu")
+        except CheckpointError as error:
+            raise ExportError(f"what was written cannot be read again: {str(error).splitlines()[0]}") from error
+        found = check(written, model, given)
     return Exported(path, found)
 
 

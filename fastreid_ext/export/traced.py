@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 from torchvision.transforms.v2.functional import center_crop
 
 from fastreid_ext.export.affine import replace_batch_norms
@@ -26,6 +26,8 @@ from fastreid_ext.modeling.meta_arch import ReIDModel
 __all__ = ["ExportedModel", "Preprocessing", "quiet", "trace", "without_training_only"]
 
 Preprocessing = Literal["inside", "outside"]
+
+_MOST_IMAGES = 2**31 - 1
 
 
 class ExportedModel(nn.Module):
@@ -89,18 +91,25 @@ def trace(model: nn.Module, example: Tensor) -> ExportedProgram:
         ExportError: what it does depends on the values of the images, or torch.export cannot follow; it names the
             module.
     """
-    batch = {0: Dim("batch")}
+    # Without an end, some operators would fix the number of images not to be the largest integer.
+    batch = {0: Dim("batch", max=_MOST_IMAGES)}
     with Calls(model.eval()) as calls, quiet():
         try:
             program = torch.export.export(model, (example,), dynamic_shapes=(batch,), strict=False)
         # What a forward and the tracer raise can be anything.
         except Exception as error:
             raise ExportError(f"torch.export cannot follow the model: {calls.tell(error)}") from error
-    for graph in program.graph_module.modules():
-        for node in graph.graph.nodes if isinstance(graph, GraphModule) else ():
-            # Paths of this machine's files.
-            node.meta.pop("stack_trace", None)
+    for part in program.graph_module.modules():
+        if isinstance(part, GraphModule):
+            _tidy(part.graph)
     return program
+
+
+def _tidy(graph: Graph) -> None:
+    """Removes paths of this machine's files, and what nothing depends on: torch 2.6 cannot read some of that again."""
+    for node in graph.nodes:
+        node.meta.pop("stack_trace", None)
+    graph.eliminate_dead_code()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def without_training_only(model: nn.Module) -> nn.Module:
