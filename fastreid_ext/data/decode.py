@@ -124,7 +124,7 @@ def _decode_whole(path: str | os.PathLike[str]) -> Tensor:
             image: Tensor = decode_jpeg(torch.from_numpy(data), apply_exif_orientation=True)
             if image.shape[0] in (1, 3):
                 return image.expand(3, -1, -1)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         # PIL has its own opinion, and the words for people.
         pass
     pixels = np.array(read_image(path))

@@ -18,7 +18,8 @@ class UnreadableImage(Exception):  # noqa: N818
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        # Names of files are bytes, which need not be text; logs and consoles are.
+        return f"{self.path}: {self.reason}".encode("utf-8", "backslashreplace").decode()
 
 
 def read_image(path: str | os.PathLike[str]) -> Image.Image:

@@ -102,8 +102,7 @@ class _Adding:
         self.added = Added()
         self._store, self._card, self._update = store, model.card, update
         self._underway: deque[tuple[Item, FileState, bool]] = deque()
-        self._ready: list[tuple[Item, FileState]] = []
-        self._embeddings: list[Tensor] = []
+        self._ready: list[tuple[Item, FileState, Tensor]] = []
         # Paths underway or ready, which the store does not know yet.
         self._paths: set[str] = set()
         self._counts = [0, 0]
@@ -123,12 +122,13 @@ class _Adding:
     def take(self, embedded: Embedded) -> None:
         """The model's answer to the path that was given first."""
         item, state, known = self._underway.popleft()
-        if embedded.embedding is None:
+        embedding = embedded.embedding
+        if embedding is None or (self._card.metric == "cosine" and not embedding.any()):
             self._paths.discard(item.path)
-            self.added.unreadable.append(embedded.error or UnreadableImage(item.path, "no embedding"))
+            reason = "its embedding is zero, which has no direction"
+            self.added.unreadable.append(embedded.error or UnreadableImage(item.path, reason))
             return
-        self._ready.append((item, state))
-        self._embeddings.append(embedded.embedding)
+        self._ready.append((item, state, embedding))
         self._counts[known] += 1
         if len(self._ready) >= _COMMIT:
             self.commit()
@@ -136,8 +136,10 @@ class _Adding:
     def commit(self) -> None:
         """Writes what is ready to the disk."""
         if self._ready:
-            self._store.append(comparable(self._card, torch.stack(self._embeddings)).numpy(), self._ready)
-        self._paths.difference_update(item.path for item, _ in self._ready)
+            embeddings = torch.stack([embedding for *_, embedding in self._ready])
+            items = [(item, state) for item, state, _ in self._ready]
+            self._store.append(comparable(self._card, embeddings).numpy(), items)
+        self._paths.difference_update(item.path for item, *_ in self._ready)
         self.added.new += self._counts[False]
         self.added.updated += self._counts[True]
-        self._ready, self._embeddings, self._counts = [], [], [0, 0]
+        self._ready, self._counts = [], [0, 0]

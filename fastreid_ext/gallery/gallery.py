@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from fastreid_ext.gallery.adding import Added, Model, add_images, comparable
-from fastreid_ext.gallery.errors import GalleryError
-from fastreid_ext.gallery.indexing import Searcher, check_index, state_of, update_index, write_index
+from fastreid_ext.gallery.errors import AddingStopped, GalleryError
+from fastreid_ext.gallery.indexing import Searcher, check_index, steadily, update_index, write_index
 from fastreid_ext.gallery.item import Hit, Item
+from fastreid_ext.gallery.model_check import check_model
 from fastreid_ext.gallery.store import Store
-from fastreid_ext.index.build import check_kind
+from fastreid_ext.index.build import check_request
 from fastreid_ext.inference import ModelCard
 from fastreid_ext.utils.files import atomic_write
 from fastreid_ext.utils.logger import get_logger
@@ -77,9 +78,9 @@ class Gallery:
 
         Raises:
             GalleryError: the folder has a gallery, or the type is unknown.
-            ValueError: the kind is unknown.
+            ImportError, ValueError: there cannot be such an index: see `build_index`.
         """
-        check_kind(kind)
+        check_request(kind, recall, card.dim)
         if vectors not in _VECTORS:
             raise GalleryError(f"unknown type of vectors '{vectors}': choose one of {', '.join(_VECTORS)}")
         wanted = {"kind": kind, "recall": recall, "seed": seed}
@@ -106,9 +107,13 @@ class Gallery:
         if first is None:
             raise GalleryError("there are no images to build a gallery of")
         gallery = cls.create(folder, model.card, **options)
-        added = gallery.add(model, chain([first], waiting))
-        if not len(gallery):
-            gallery._remove()
+        try:
+            added = gallery.add(model, chain([first], waiting))
+        except BaseException as error:
+            if gallery._removed_if_empty() and isinstance(error, AddingStopped):
+                raise KeyboardInterrupt from error
+            raise
+        if gallery._removed_if_empty():
             raise GalleryError(
                 f"none of {len(added.unreadable):,} images can be read; the first: {added.unreadable[0]}"
             )
@@ -133,7 +138,10 @@ class Gallery:
         with self._store.writing():
             added = add_images(self._store, model, items, update=update)
             self._tell(added)
-            update_index(self._store, self.card.metric)
+            try:
+                update_index(self._store, self.card.metric)
+            except KeyboardInterrupt as error:
+                raise AddingStopped from error
         return added
 
     def search(self, embeddings: Tensor, k: int = 10, *, card: ModelCard) -> list[list[Hit]]:
@@ -157,7 +165,7 @@ class Gallery:
             searcher = self._current()
             hits = self._hits(searcher, queries, k)
             # Whoever rebuilds numbers the rows anew.
-            if self._store.fact("vectors") == searcher.state[0]:
+            if self._store.state().vectors == searcher.state.vectors:
                 return hits
 
     def search_images(self, model: Model, images: Any, k: int = 10) -> list[list[Hit]]:
@@ -189,16 +197,15 @@ class Gallery:
 
         Raises:
             GalleryError: another process adds, or the vectors' file is cut short.
-            ValueError: the kind is unknown.
+            ImportError, ValueError: there cannot be such an index: see `build_index`; the old one stays.
         """
-        check_kind(kind or "auto")
         with self._store.writing():
-            wanted = self._store.fact("wanted")
-            self._store.set_fact(
-                "wanted", wanted | {"kind": kind or wanted["kind"], "recall": recall or wanted["recall"]}
-            )
+            asked = {"kind": kind, "recall": recall}
+            wanted = self._store.fact("wanted") | {name: value for name, value in asked.items() if value is not None}
+            check_request(wanted["kind"], wanted["recall"], self.card.dim)
             self._store.compact()
-            write_index(self._store, self.card.metric)
+            write_index(self._store, self.card.metric, wanted)
+            self._store.set_fact("wanted", wanted)
 
     def check(self) -> None:
         """Reads the files whole.
@@ -206,8 +213,8 @@ class Gallery:
         Raises:
             GalleryError: one is damaged.
         """
-        self._store.vectors()
-        check_index(self._store)
+        steadily(self._store, lambda: self._store.check(of_unit_length=self.card.metric == "cosine"))
+        steadily(self._store, lambda: check_index(self._store))
 
     def facts(self) -> dict[str, Any]:
         """What there is to know: counts, index, model."""
@@ -235,28 +242,18 @@ class Gallery:
         self._store.close()
 
     def _check(self, card: ModelCard) -> None:
-        if card.fingerprint == self.card.fingerprint:
-            return
-        others = self.card.differences(card)
-        listed = "; ".join(
-            f"{name} {own} and {their}" for name, (own, their) in others.items() if name != "fingerprint"
-        )
-        raise GalleryError(
-            f"{self.folder.absolute()} has embeddings of the model {self.card.fingerprint}, and this one is "
-            f"{card.fingerprint}: distances between the two mean nothing{f' ({listed})' if listed else ''}. "
-            "Take the gallery's model, or build a gallery with this one"
-        )
+        check_model(self.folder, self.card, card)
 
     def _current(self) -> Searcher:
-        if self._searcher is None or self._searcher.state != state_of(self._store):
+        if self._searcher is None or self._searcher.state != self._store.state():
             if not len(self):
                 raise GalleryError(f"the gallery {self.folder.absolute()} is empty: add images to it")
-            self._searcher = Searcher(self._store, self.card.metric)
+            self._searcher = steadily(self._store, lambda: Searcher(self._store, self.card.metric))
         return self._searcher
 
     def _hits(self, searcher: Searcher, queries: Tensor, k: int) -> list[list[Hit]]:
         """Vectors of images that have changed are passed over; more are looked for in their place."""
-        images, wanted = len(self), k
+        images, wanted = len(self), min(k, max(1, searcher.rows))
         while True:
             distances, rows = searcher.search(queries, wanted)
             known = self._store.at(rows[rows >= 0].tolist())
@@ -264,7 +261,11 @@ class Gallery:
                 [Hit(known[row], distance) for row, distance in zip(*pair, strict=True) if row in known][:k]
                 for pair in zip(rows.tolist(), distances.tolist(), strict=True)
             ]
-            if wanted >= searcher.rows or all(len(each) >= min(k, images) for each in hits):
+            # Where there are no more, asking for more finds none.
+            exhausted = (rows < 0).any(1).tolist()
+            if wanted >= searcher.rows or all(
+                end or len(each) >= min(k, images) for each, end in zip(hits, exhausted, strict=True)
+            ):
                 return hits
             wanted = min(2 * wanted, searcher.rows)
 
@@ -281,7 +282,14 @@ class Gallery:
             f"{self.folder / _UNREADABLE} lists them"
         )
 
-    def _remove(self) -> None:
-        """Of an empty gallery, all files."""
-        self.close()
-        self._store.remove()
+    def _removed_if_empty(self) -> bool:
+        """Deletes the files, but for the list of what cannot be read, unless another process is about to add."""
+        try:
+            with self._store.writing():
+                if len(self):
+                    return False
+                self.close()
+                self._store.remove()
+                return True
+        except GalleryError:
+            return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,20 +14,26 @@ from torch import Tensor
 from fastreid_ext.functional.distances import Metric
 from fastreid_ext.gallery.errors import GalleryError
 from fastreid_ext.gallery.store import Store
-from fastreid_ext.index import ExactIndex, Index, Kind, build_index, load_index
+from fastreid_ext.index import ExactIndex, Index, IndexFileError, Kind, build_index, load_index
 from fastreid_ext.index.kinds import LEAST_VECTORS, choose_kind
 from fastreid_ext.index.refined import RefinedIndex
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["Searcher", "check_index", "update_index", "write_index"]
+__all__ = ["Searcher", "check_index", "steadily", "update_index", "write_index"]
 
 # New vectors are searched one by one until there are so many.
 _MOST_BESIDE = 10_000
 _CHUNK = 2**22
 
+_Seen = TypeVar("_Seen")
+
 
 class Searcher:
     """Finds rows: by the index, and beside it those that came later.
+
+    Attributes:
+        state: of the gallery when it was opened.
+        rows: of vectors that are searched.
 
     Args:
         store: of the gallery.
@@ -36,8 +44,8 @@ class Searcher:
     """
 
     def __init__(self, store: Store, metric: Metric) -> None:
-        self.state = state_of(store)
-        vectors, record = store.vectors(), store.fact("index")
+        self.state = store.state()
+        vectors, record = store.vectors(self.state), self.state.index
         self.rows, covered = len(vectors), 0
         self._parts: list[tuple[int, Index]] = []
         if record:
@@ -64,20 +72,38 @@ class Searcher:
         return distances, rows
 
 
-def state_of(store: Store) -> Any:
-    """By which it is known that others have changed the gallery."""
-    return store.fact("vectors"), store.rows, store.fact("index")
+def steadily(store: Store, look: Callable[[], _Seen]) -> _Seen:
+    """What a look at the files gives, repeated as long as another process replaces them meanwhile.
+
+    Raises:
+        GalleryError, IndexFileError: a file is missing or damaged.
+    """
+    while True:
+        before = store.state()
+        try:
+            return look()
+        except (GalleryError, IndexFileError):
+            if store.state() == before:
+                raise
 
 
-def write_index(store: Store, metric: Metric) -> None:
-    """Makes the index that the gallery asks for from its vectors; none where each is to be compared.
+def write_index(store: Store, metric: Metric, wanted: Mapping[str, Any]) -> None:
+    """Makes an index from the gallery's vectors; none where each is to be compared.
+
+    Args:
+        store: of the gallery.
+        metric: of the distances.
+        wanted: kind, recall and seed of it.
 
     Raises:
         GalleryError: the vectors' file is cut short.
     """
-    vectors, wanted, kind = store.vectors(), store.fact("wanted"), _kind(store)
+    vectors, kind = store.vectors(), _kind(store, wanted)
     if kind == "flat":
+        before = store.fact("index")
         store.set_fact("index", None)
+        if before:
+            (store.folder / before["file"]).unlink(missing_ok=True)
         return
     _commit(store, build_index(vectors, kind=kind, metric=metric, recall=wanted["recall"], seed=wanted["seed"]))
 
@@ -88,12 +114,13 @@ def update_index(store: Store, metric: Metric) -> None:
     Raises:
         GalleryError: a file is cut short.
     """
-    vectors, record, kind = store.vectors(), store.fact("index"), _kind(store)
+    wanted = store.fact("wanted")
+    vectors, record, kind = store.vectors(), store.fact("index"), _kind(store, wanted)
     covered = record["rows"] if record else 0
     if kind == "flat" or len(vectors) - covered <= (_MOST_BESIDE if record else 0):
         return
     if not record or record["kind"] != kind or len(vectors) > 2 * covered:
-        write_index(store, metric)
+        write_index(store, metric, wanted)
         return
     get_logger(__name__).info(f"index {kind}: {len(vectors) - covered:,} vectors join {covered:,}")
     path = _checked(store, record, contents=True)
@@ -114,10 +141,13 @@ def check_index(store: Store) -> None:
         _checked(store, record, contents=True)
 
 
-def _kind(store: Store) -> Kind:
-    """That is asked for; "flat" as long as there are too few vectors for it."""
-    asked = store.fact("wanted")["kind"]
+def _kind(store: Store, wanted: Mapping[str, Any]) -> Kind:
+    """That is asked for; "flat" as long as there are too few vectors for it, or "auto" finds no faiss."""
+    asked = wanted["kind"]
     kind: Kind = choose_kind(store.rows, store.dim) if asked == "auto" else asked
+    if asked == "auto" and kind != "flat" and find_spec("faiss") is None:
+        get_logger(__name__).warning("without faiss each vector is compared: pip install 'fastreid_ext[cpu]'")
+        return "flat"
     return kind if store.rows >= LEAST_VECTORS[kind] else "flat"
 
 

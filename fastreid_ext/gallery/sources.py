@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -78,8 +79,8 @@ def _of_table(table: Path) -> Iterator[Item]:
 
 
 def _item(path: Path, pid: Label = None, camid: Label = None) -> Item:
-    # The gallery may be asked from another working directory.
-    return Item(str(path.absolute()), pid, camid)
+    # The gallery may be asked from another working directory; and by one name an image is known.
+    return Item(os.path.abspath(path), pid, camid)  # noqa: PTH100  # links are to stay
 
 
 def _label(text: str | None) -> Label:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,18 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from fastreid_ext.gallery.errors import GalleryError
-from fastreid_ext.gallery.item import Item
+from fastreid_ext.gallery.item import Item, Label
 from fastreid_ext.gallery.vector_file import VectorFile
 
-__all__ = ["FileState", "Store"]
+__all__ = ["FileState", "State", "Store"]
 
 _DATABASE = "gallery.sqlite"
 _FORMAT = 1
 _ROWS = 2**16
+# Of seconds, for those who read while a large transaction is written.
+_PATIENCE = 60.0
+# A gallery may lie among other files, which are not its own to delete.
+_OWN_FILES = re.compile(r"index-\d+\.faiss|vectors-\d+\.bin|\.(index-\d+\.faiss|unreadable\.txt)\..+\.tmp")
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
@@ -45,9 +51,25 @@ class FileState:
         """Of a file; of one that is not there, a state that no file has."""
         try:
             found = Path(path).stat()
-        except OSError:
+        # Of a name that no file can have, too.
+        except (OSError, ValueError):
             return cls(-1, -1)
         return cls(found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class State:
+    """What readers open.
+
+    Attributes:
+        vectors: name of their file.
+        rows: of it that are committed.
+        index: what is known of the index; None where there is none.
+    """
+
+    vectors: str
+    rows: int
+    index: dict[str, Any] | None
 
 
 class Store:
@@ -68,7 +90,7 @@ class Store:
         path = folder / _DATABASE
         if not path.is_file():
             raise GalleryError(f"no gallery in {folder.absolute()}: make one with gallery.py build")
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         self._connection.text_factory = os.fsdecode
         with self._guard():
             version = self.fact("format")
@@ -91,15 +113,17 @@ class Store:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path, unfinished = folder / _DATABASE, folder / f".{_DATABASE}.new"
-        if path.exists():
-            raise GalleryError(f"{folder.absolute()} has a gallery: add to it, or take another folder")
-        unfinished.unlink(missing_ok=True)
         facts |= {"format": _FORMAT, "dim": dim, "dtype": dtype, "rows": 0, "vectors": "vectors-0.bin"}
-        with closing(sqlite3.connect(unfinished)) as connection:
-            connection.executescript(_SCHEMA)
-            connection.executemany("INSERT INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in facts.items()])
-            connection.commit()
-        unfinished.replace(path)
+        with _locked(folder):
+            if path.exists():
+                raise GalleryError(f"{folder.absolute()} has a gallery: add to it, or take another folder")
+            unfinished.unlink(missing_ok=True)
+            with closing(sqlite3.connect(unfinished)) as connection:
+                connection.executescript(_SCHEMA)
+                values = [(name, json.dumps(value)) for name, value in facts.items()]
+                connection.executemany("INSERT INTO facts VALUES (?, ?)", values)
+                connection.commit()
+            unfinished.replace(path)
         return cls(folder)
 
     @contextmanager
@@ -109,16 +133,9 @@ class Store:
         Raises:
             GalleryError: another process writes.
         """
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise GalleryError(f"another process writes to {self.folder.absolute()}: wait for its end") from error
-        try:
+        with _locked(self.folder):
             self._clear()
             yield
-        finally:
-            lock.release()
 
     def fact(self, name: str) -> Any:
         """What is known under a name; None if nothing is."""
@@ -140,8 +157,19 @@ class Store:
         with self._guard():
             return int(self._connection.execute("SELECT COUNT(*) FROM items").fetchone()[0])
 
-    def vectors(self) -> NDArray[Any]:
+    def state(self) -> State:
+        """Which files are the gallery's, of one moment: a writer may commit others in the next."""
+        names = "'vectors', 'rows', 'index'"
+        with self._guard():
+            found = dict(self._connection.execute(f"SELECT name, value FROM facts WHERE name IN ({names})").fetchall())
+        values = {name: json.loads(value) for name, value in found.items()}
+        return State(str(values["vectors"]), int(values["rows"]), values.get("index"))
+
+    def vectors(self, state: State | None = None) -> NDArray[Any]:
         """All rows, in their file.
+
+        Args:
+            state: of another moment than now.
 
         Shape:
             Result: (rows, dim), float32 or float16.
@@ -149,7 +177,24 @@ class Store:
         Raises:
             GalleryError: the file is cut short.
         """
-        return self._file().rows(self.rows)
+        state = state or self.state()
+        return VectorFile(self.folder / state.vectors, self.dim, self.dtype).rows(state.rows)
+
+    def check(self, *, of_unit_length: bool) -> None:
+        """Reads database and vectors whole.
+
+        Args:
+            of_unit_length: all vectors are.
+
+        Raises:
+            GalleryError: one is damaged.
+        """
+        with self._guard():
+            (said,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise GalleryError(f"{(self.folder / _DATABASE).absolute()} is damaged: {said}")
+        state = self.state()
+        VectorFile(self.folder / state.vectors, self.dim, self.dtype).check(state.rows, of_unit_length=of_unit_length)
 
     def append(self, vectors: NDArray[Any], items: Sequence[tuple[Item, FileState]]) -> None:
         """Commits vectors and their images, which replace those of the same paths.
@@ -159,11 +204,14 @@ class Store:
 
         Raises:
             GalleryError: numbers are too large for the type, or a file of the gallery is damaged.
+            ValueError: there are not as many vectors as images.
         """
+        if len(vectors) != len(items):
+            raise ValueError(f"{len(vectors)} vectors for {len(items)} images")
         first = self.rows
         self._file().append(vectors, after=first)
         values = [
-            (first + i, os.fsencode(item.path), item.pid, item.camid, state.size, state.mtime)
+            (first + i, os.fsencode(item.path), _plain(item.pid), _plain(item.camid), state.size, state.mtime)
             for i, (item, state) in enumerate(items)
         ]
         with self._guard(), self._transaction():
@@ -220,10 +268,10 @@ class Store:
         return VectorFile(self.folder / self.fact("vectors"), self.dim, self.dtype)
 
     def _clear(self) -> None:
-        index = self.fact("index")
-        used = {self.fact("vectors"), index["file"] if index else ""}
-        for path in [*self.folder.glob("index-*"), *self.folder.glob("vectors-*"), *self.folder.glob(".*.tmp")]:
-            if path.name not in used:
+        state = self.state()
+        used = {state.vectors, state.index["file"] if state.index else ""}
+        for path in self.folder.iterdir():
+            if _OWN_FILES.fullmatch(path.name) and path.name not in used and path.is_file():
                 path.unlink(missing_ok=True)
 
     @contextmanager
@@ -231,10 +279,12 @@ class Store:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # Of some errors, such as a full disk, SQLite does it itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -242,3 +292,21 @@ class Store:
             yield
         except sqlite3.DatabaseError as error:
             raise GalleryError(f"{(self.folder / _DATABASE).absolute()} cannot be used: {error}") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise GalleryError(f"another process writes to {folder.absolute()}: wait for its end") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _plain(label: Label) -> Label:
+    """As SQLite keeps it: NumPy's numbers are bytes to it."""
+    return label if label is None or isinstance(label, str) else index(label)

@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastreid_ext.gallery.errors import GalleryError
+from fastreid_ext.index.rows import blocks
 
 __all__ = ["VectorFile"]
+
+# Of the length of vectors in float16.
+_NEARLY = 0.01
 
 
 class VectorFile:
@@ -60,6 +64,29 @@ class VectorFile:
         if not number:
             return np.empty((0, self.dim), self.dtype)
         return np.memmap(self.path, self.dtype, mode="r", shape=(number, self.dim))
+
+    def check(self, number: int, *, of_unit_length: bool) -> None:
+        """Reads the first rows.
+
+        Args:
+            number: of rows.
+            of_unit_length: all of them are.
+
+        Raises:
+            GalleryError: there are not so many, or they are damaged.
+        """
+        rows = self.rows(number)
+        for block in blocks(rows):
+            lengths = np.linalg.norm(rows[block].astype(np.float32), axis=1)
+            spoilt = ~np.isfinite(lengths)
+            if of_unit_length:
+                # What a disk has lost is mostly zeros.
+                spoilt |= np.abs(lengths - 1) > _NEARLY
+            if spoilt.any():
+                raise GalleryError(
+                    f"{self.path.absolute()} is damaged, in row {block.start + int(spoilt.argmax()):,} for example: "
+                    "only the model can make its vectors again, build the gallery anew"
+                )
 
     def _check(self, number: int) -> None:
         size = self.path.stat().st_size if self.path.exists() else 0

@@ -8,21 +8,20 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fastreid_ext.functional.distances import Metric, check_metric
 from fastreid_ext.index.base import Index, IndexFileError, Kind, Vectors
 from fastreid_ext.index.engine import faiss_module
 from fastreid_ext.index.exact import ExactIndex
 from fastreid_ext.index.faiss_index import FaissIndex
-from fastreid_ext.index.kinds import LEAST_VECTORS, choose_kind, trained, training_size
+from fastreid_ext.index.kinds import LEAST_VECTORS, choose_kind, code_bytes, trained, training_size
 from fastreid_ext.index.refined import RefinedIndex
 from fastreid_ext.index.rows import Rows, blocks, check_shape, prepared, sample_ids
 from fastreid_ext.index.saved import FlatVectors, read_faiss
-from fastreid_ext.index.tuning import NEIGHBOURS, tune
+from fastreid_ext.index.tuning import NEIGHBOURS, Neighbours, tune
 from fastreid_ext.utils.logger import get_logger
 
-__all__ = ["KINDS", "build_index", "check_kind", "load_index"]
+__all__ = ["KINDS", "build_index", "check_request", "load_index"]
 
 KINDS = ("auto", *get_args(Kind))
 """Names that `build_index` takes."""
@@ -32,14 +31,21 @@ _QUERIES = 500
 _SHARE_OF_QUERIES = 20
 
 
-def check_kind(kind: str) -> None:
-    """Refuses an unknown kind of index.
+def check_request(kind: str, recall: float, dim: int) -> None:
+    """Refuses what `build_index` would refuse of any vectors so wide.
 
     Raises:
-        ValueError: it is none of `KINDS`.
+        ImportError: faiss is not installed, and the kind needs it.
+        ValueError: the kind is unknown, the recall no share, or vectors cannot be cut into codes.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown index '{kind}': choose one of {', '.join(KINDS)}.")
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall is a share, above 0 and at most 1; got {recall}.")
+    if kind not in ("auto", "flat"):
+        faiss_module()
+    if kind == "ivfpq":
+        code_bytes(dim)
 
 
 def build_index(
@@ -80,11 +86,9 @@ def build_index(
         ValueError: an argument is out of range, vectors are no matrix, not finite, or too few for the
             kind.
     """
-    check_kind(kind)
     check_metric(metric)
     check_shape(vectors)
-    if not 0 < recall <= 1:
-        raise ValueError(f"recall must be above 0 and at most 1; got {recall}.")
+    check_request(kind, recall, vectors.shape[1])
     number, dim = vectors.shape
     chosen = choose_kind(number, dim) if kind == "auto" else kind
     exact = ExactIndex(vectors, metric)
@@ -160,17 +164,17 @@ def _approximate(
     return index
 
 
-def _neighbours_but(exact: ExactIndex, queries: Rows, held: NDArray[np.int64]) -> Tensor:
+def _neighbours_but(exact: ExactIndex, queries: Rows, held: NDArray[np.int64]) -> Neighbours:
     """The nearest vectors that are not held out.
 
     Shape:
-        queries: (Q, D). held: (Q,). Result: (Q, k).
+        queries: (Q, D). held: (Q,). Result: (Q, k) each.
     """
     k = min(NEIGHBOURS, len(exact) - len(held))
-    _, ids = exact.search(queries, min(len(exact), k + len(held)))
+    distances, ids = exact.search(queries, min(len(exact), k + len(held)))
     # False comes before True, and nearest before farther ones.
-    order = torch.isin(ids, torch.from_numpy(held)).int().argsort(dim=1, stable=True)
-    return ids.gather(1, order)[:, :k]
+    order = torch.isin(ids, torch.from_numpy(held)).int().argsort(dim=1, stable=True)[:, :k]
+    return distances.gather(1, order), ids.gather(1, order)
 
 
 def _tell(index: Index, codes: FaissIndex, queries: int, target: float) -> None:

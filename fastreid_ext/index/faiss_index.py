@@ -13,7 +13,7 @@ from torch import Tensor
 from fastreid_ext.functional.distances import Metric
 from fastreid_ext.index.base import Index, Kind, Vectors
 from fastreid_ext.index.engine import faiss_module, faiss_threads
-from fastreid_ext.index.rows import blocks, check_shape, prepared, query_rows
+from fastreid_ext.index.rows import Rows, blocks, check_shape, prepared, query_rows
 from fastreid_ext.index.saved import write_faiss
 
 __all__ = ["FaissIndex"]
@@ -81,17 +81,37 @@ class FaissIndex(Index):
             self._searcher.add_with_ids(prepared(rows, self.metric), ids)
 
     def search(self, queries: Tensor | NDArray[np.floating[Any]], k: int) -> tuple[Tensor, Tensor]:
+        return self.candidates(queries, k, least=k)
+
+    def candidates(self, queries: Tensor | NDArray[np.floating[Any]], k: int, *, least: int) -> tuple[Tensor, Tensor]:
+        """As `search`, and as few as `least` will do: where lists hold fewer, more of them are searched.
+
+        Shape:
+            queries: (Q, dim). Result: (Q, k), float32; (Q, k), int64.
+
+        Raises:
+            ValueError: see `search`.
+        """
         rows = query_rows(queries, self.dim, self.metric, k)
         if not len(rows):
             return torch.empty(0, k), torch.empty(0, k, dtype=torch.int64)
-        # Faiss shares out queries: threads beyond their number would but wait, which they do busily.
-        with faiss_threads(self.threads, most=len(rows)):
-            found, places = self._searcher.search(rows, k)
+        effort, last = self.effort, min(least, len(self)) - 1
+        found, places = self._searched(rows, k, effort)
+        while self.kind != "hnsw" and effort < self.most_effort and (short := places[:, last] < 0).any():
+            effort = min(2 * effort, self.most_effort)
+            found[short], places[short] = self._searched(rows[short], k, effort)
         ids = torch.from_numpy(places)
         distances = torch.from_numpy(found)
         if self.metric == "cosine":
             distances = 1 - distances
         return distances.clamp_min_(0).masked_fill_(ids < 0, torch.inf), ids
+
+    def _searched(self, rows: Rows, k: int, effort: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        options = {} if self.kind == "hnsw" else {"params": faiss_module().SearchParametersIVF(nprobe=effort)}
+        # Faiss shares out queries: threads beyond their number would but wait, which they do busily.
+        with faiss_threads(self.threads, most=len(rows)):
+            found, places = self._searcher.search(rows, k, **options)
+        return found, places
 
     def save(self, path: str | os.PathLike[str]) -> None:
         write_faiss(path, self._searcher)

@@ -10,7 +10,7 @@ from fastreid_ext.index.base import Kind
 from fastreid_ext.index.engine import faiss_metric, faiss_module, faiss_threads
 from fastreid_ext.index.rows import Rows
 
-__all__ = ["LEAST_VECTORS", "choose_kind", "lists_for", "trained", "training_size"]
+__all__ = ["LEAST_VECTORS", "choose_kind", "code_bytes", "lists_for", "trained", "training_size"]
 
 LEAST_VECTORS: dict[Kind, int] = {"flat": 0, "ivf": 2, "hnsw": 2, "ivfpq": 300}
 """That an index of a kind can be built from; codes are 256 centroids, and some vectors are held out."""
@@ -32,7 +32,21 @@ def choose_kind(number: int, dim: int) -> Kind:
     """By number of vectors: "flat", then "ivf", then "ivfpq" where dimensions can be coded."""
     if number <= _MOST_FLAT:
         return "flat"
-    return "ivfpq" if number > _MOST_IVF and _code_bytes(dim) else "ivf"
+    return "ivfpq" if number > _MOST_IVF and _width(dim) else "ivf"
+
+
+def code_bytes(dim: int) -> int:
+    """Of a vector's code in "ivfpq".
+
+    Raises:
+        ValueError: vectors cannot be cut into codes.
+    """
+    if width := _width(dim):
+        return dim // width
+    raise ValueError(
+        f"ivfpq cuts vectors into equal pieces of {_WIDTHS[0]} to {_WIDTHS[-1]} numbers, and {dim} dimensions cannot "
+        "be cut so: take ivf or hnsw"
+    )
 
 
 def lists_for(number: int) -> int:
@@ -90,18 +104,12 @@ def _with_lists(kind: Kind, dim: int, lists: int, measure: int) -> Any:
     if kind == "ivf":
         index = faiss.IndexIVFFlat(centroids, dim, lists, measure)
     else:
-        code = _code_bytes(dim)
-        if not code:
-            raise ValueError(
-                f"ivfpq cuts vectors into equal pieces of {_WIDTHS[0]} to {_WIDTHS[-1]} numbers, and {dim} dimensions "
-                "cannot be cut so: take ivf or hnsw"
-            )
-        index = faiss.IndexIVFPQ(centroids, dim, lists, code, 8, measure)
+        index = faiss.IndexIVFPQ(centroids, dim, lists, code_bytes(dim), 8, measure)
     centroids.this.disown()
     index.own_fields = True
     return index
 
 
-def _code_bytes(dim: int) -> int:
-    """Of a vector's code; 0 where it cannot be cut."""
-    return next((dim // width for width in _WIDTHS if dim % width == 0), 0)
+def _width(dim: int) -> int:
+    """Of the pieces that a vector is cut into; 0 where it cannot be cut."""
+    return next((width for width in _WIDTHS if dim % width == 0), 0)

@@ -47,7 +47,7 @@ class RefinedIndex(Index):
         distances, ids = np.full((len(rows), k), np.inf, np.float32), np.full((len(rows), k), -1)
         for start in range(0, len(rows), _QUERIES):
             part = slice(start, start + _QUERIES)
-            _, found = self.codes.search(rows[part], min(k * self.width, max(k, len(self))))
+            _, found = self.codes.candidates(rows[part], min(k * self.width, max(k, len(self))), least=k)
             # Ids first, so that the stable sort puts equal distances in their order.
             candidates = np.sort(found.numpy(), axis=1)
             exact = self.vectors.distances(rows[part], candidates)

@@ -10,28 +10,36 @@ from fastreid_ext.index.faiss_index import FaissIndex
 from fastreid_ext.index.refined import RefinedIndex
 from fastreid_ext.index.rows import Rows
 
-__all__ = ["NEIGHBOURS", "recall_at", "tune"]
+__all__ = ["NEIGHBOURS", "Neighbours", "recall_at", "tune"]
 
 NEIGHBOURS = 10
 """Of each query, by which recall is measured."""
+
+Neighbours = tuple[Tensor, Tensor]
+"""Distances and ids of the vectors that are nearest to each query."""
 
 # Beyond these a search of the graph is slower than an exact one.
 _MOST_CANDIDATES = 4096
 _WIDTHS = (8, 32, 128)
 # By which twice the effort must better the recall, or more candidates are what is missing.
 _LEAST_GAIN = 0.002
+# Of distances that two ways of computing them give.
+_ROUNDING = 1e-5
 
 
-def recall_at(found: Tensor, truth: Tensor) -> float:
-    """Share of the true neighbours that were found.
+def recall_at(found: Neighbours, truth: Neighbours) -> float:
+    """Share of the true neighbours that were found; of several as far away as the last, any is a true one.
 
     Shape:
-        found: (Q, k), ids. truth: (Q, k).
+        found, truth: (Q, k) each.
     """
-    return float((found[:, :, None] == truth[:, None, :]).any(1).float().mean())
+    last = truth[0][:, -1:]
+    tied = (found[0] - last).abs() <= _ROUNDING * last.clamp_min(1)
+    same = (found[1][:, :, None] == truth[1][:, None, :]).any(2)
+    return float((tied | same).float().mean())
 
 
-def tune(index: FaissIndex | RefinedIndex, queries: Rows, truth: Tensor, target: float) -> float:
+def tune(index: FaissIndex | RefinedIndex, queries: Rows, truth: Neighbours, target: float) -> float:
     """Sets what a search looks at, and returns the recall that it gives, which may be below the target.
 
     Args:
@@ -41,16 +49,17 @@ def tune(index: FaissIndex | RefinedIndex, queries: Rows, truth: Tensor, target:
         target: recall asked for.
 
     Shape:
-        queries: (Q, D). truth: (Q, k), ids.
+        queries: (Q, D). truth: (Q, k) each.
     """
+    neighbours = truth[1].shape[1]
     codes = index if isinstance(index, FaissIndex) else index.codes
 
     def measured(effort: int) -> float:
         codes.effort = effort
-        return recall_at(index.search(queries, truth.shape[1])[1], truth)
+        return recall_at(index.search(queries, neighbours), truth)
 
     most = min(codes.most_effort, _MOST_CANDIDATES) if codes.kind == "hnsw" else codes.most_effort
-    first = min(most, truth.shape[1] if codes.kind == "hnsw" else 1)
+    first = min(most, neighbours if codes.kind == "hnsw" else 1)
     reached = 0.0
     for width in _WIDTHS if isinstance(index, RefinedIndex) else (0,):
         if isinstance(index, RefinedIndex):

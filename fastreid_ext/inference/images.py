@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fastreid_ext.data.datasets.files import IMAGE_SUFFIXES, image_paths
 from fastreid_ext.data.decode import decode, resize
 from fastreid_ext.data.image import UnreadableImage, as_rgb
 
-__all__ = ["SUFFIXES", "ImageLike", "UnreadableImages", "as_list", "each", "image_bytes", "images_in"]
+__all__ = ["ImageLike", "UnreadableImages", "as_list", "each", "image_bytes", "images_in"]
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor"
 """A path, a PIL image, an RGB array (H, W, 3) or a grey one (H, W), or an RGB tensor (3, H, W)."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
-"""Endings of the names of image files, in lower or upper case."""
 
 _LISTED = 20
 
@@ -43,7 +41,7 @@ class UnreadableImages(UnreadableImage):
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files of a folder and of those in it, by suffix, in the order of their paths; hidden ones left out.
+    """The image files of a folder and below, in the order of their paths: links are followed, hidden ones left out.
 
     Raises:
         NotADirectoryError: it is no folder.
@@ -51,8 +49,7 @@ def images_in(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder.absolute()} is not a folder")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not _is_hidden(path.relative_to(folder)) and path.is_file())
+    return [folder / path for path in image_paths(folder)]
 
 
 def as_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
@@ -121,11 +118,7 @@ def _of_path(path: str | os.PathLike[str]) -> Sequence[ImageLike]:
         return [path]
     if found := images_in(path):
         return found
-    raise ValueError(f"no images in {Path(path).absolute()}: their names end in {', '.join(SUFFIXES)}")
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    raise ValueError(f"no images in {Path(path).absolute()}: their names end in {', '.join(IMAGE_SUFFIXES)}")
 
 
 def _of_pil(image: Image.Image) -> Tensor:

@@ -20,8 +20,7 @@ VECTORS, QUERIES = draw(1500), draw(80, seed=1)
 
 
 def recall(index: Index, queries: torch.Tensor = QUERIES, vectors: torch.Tensor = VECTORS) -> float:
-    truth = ExactIndex(vectors, index.metric).search(queries, 10)[1]
-    return recall_at(index.search(queries, 10)[1], truth)
+    return recall_at(index.search(queries, 10), ExactIndex(vectors, index.metric).search(queries, 10))
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -55,6 +54,21 @@ def test_the_seed_gives_the_same_index(kind: Kind, tmp_path: Path) -> None:
         build_index(VECTORS, kind=kind, recall=0.9, seed=seed, threads=1).save(tmp_path / name)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b and a != c
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_lists_that_hold_fewer_than_k_are_not_the_end(kind: Kind) -> None:
+    index = build_index(VECTORS, kind=kind, recall=0.1)
+    codes = index.codes if isinstance(index, RefinedIndex) else index
+    assert isinstance(codes, FaissIndex)
+    codes.effort = 1
+    few = index.search(QUERIES[:9], 3)[1]
+    for k in (400, 1500):
+        distances, ids = index.search(QUERIES[:9], k)
+        assert all(len(set(row)) == k and min(row) >= 0 for row in ids.tolist())
+        assert distances.diff(dim=1).ge(0).all() and distances.isfinite().all()
+    assert codes.effort == 1 and torch.equal(index.search(QUERIES[:9], 3)[1], few)
+    assert (index.search(QUERIES[:9], 1501)[1] < 0).sum(1).eq(1).all()
 
 
 def test_codes_are_smaller_and_vectors_put_them_right() -> None:
@@ -112,7 +126,7 @@ def test_auto_goes_by_size() -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown index 'tree': choose one of auto, flat, ivf"):
         build_index(VECTORS, kind="tree")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="recall must be above 0"):
+    with pytest.raises(ValueError, match="recall is a share"):
         build_index(VECTORS, recall=0)
     with pytest.raises(ValueError, match="2 vectors or more; there are 1: take flat"):
         build_index(VECTORS[:1], kind="ivf")

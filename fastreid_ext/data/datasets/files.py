@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["image_files", "image_paths", "missing_files", "text_lines"]
+__all__ = ["IMAGE_SUFFIXES", "image_files", "image_paths", "missing_files", "text_lines"]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff"})
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+"""Endings of the names of image files, in lower or upper case."""
 
 
 def image_files(folder: Path) -> list[str]:
-    """Names of the image files (JPEG, PNG, BMP, TIFF) in `folder`, sorted; hidden files are left out."""
+    """Names of the image files in `folder`, by suffix, sorted; hidden files are left out."""
     return _images(_names(folder))
 
 

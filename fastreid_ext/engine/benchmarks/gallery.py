@@ -15,7 +15,7 @@ from fastreid_ext.functional.distances import normalize
 from fastreid_ext.index import ExactIndex, Index, Kind, build_index
 from fastreid_ext.index.faiss_index import FaissIndex
 from fastreid_ext.index.refined import RefinedIndex
-from fastreid_ext.index.tuning import NEIGHBOURS, recall_at
+from fastreid_ext.index.tuning import NEIGHBOURS, Neighbours, recall_at
 from fastreid_ext.utils.logger import get_logger
 
 __all__ = ["gallery"]
@@ -40,7 +40,7 @@ def gallery(options: Options) -> Report:
     centres = torch.randn(max(1, options.vectors // _IMAGES_OF_IDENTITY), DIM, generator=_seeded(2))
     for data, means in (("clusters", centres), ("noise", None)):
         vectors, queries = _drawn(options.vectors, means, seed=0), _drawn(QUERIES, means, seed=1)
-        truth = ExactIndex(vectors).search(queries, NEIGHBOURS)[1]
+        truth = ExactIndex(vectors).search(queries, NEIGHBOURS)
         for kind in options.kinds or KINDS:
             row = _measure(kind, vectors, queries, truth, options.repeats)
             # With millions of vectors, hours may lie between the first row and the table.
@@ -55,12 +55,12 @@ def gallery(options: Options) -> Report:
 _FIGURES = {"build_s": "build s", "bytes": "bytes a vector", "queries_per_s": "queries/s", "recall": "recall@10"}
 
 
-def _measure(kind: Kind, vectors: Tensor, queries: Tensor, truth: Tensor, repeats: int) -> dict[str, Any]:
+def _measure(kind: Kind, vectors: Tensor, queries: Tensor, truth: Neighbours, repeats: int) -> dict[str, Any]:
     started = time.perf_counter()
     index = build_index(vectors, kind=kind)
     built = time.perf_counter() - started
     alone = queries[:100]
-    ids = index.search(queries, NEIGHBOURS)[1]
+    found = index.search(queries, NEIGHBOURS)
     together = _seconds(lambda: index.search(queries, NEIGHBOURS), repeats)
     one_by_one = _seconds(lambda: [index.search(query[None], NEIGHBOURS) for query in alone], repeats)
     return {
@@ -69,7 +69,7 @@ def _measure(kind: Kind, vectors: Tensor, queries: Tensor, truth: Tensor, repeat
         "bytes a vector": index.bytes_per_vector,
         "queries/s": len(queries) / together,
         "ms for one": 1000 * one_by_one / len(alone),
-        f"recall@{NEIGHBOURS}": recall_at(ids, truth),
+        f"recall@{NEIGHBOURS}": recall_at(found, truth),
         "a search sees": _looks(index),
     }
 

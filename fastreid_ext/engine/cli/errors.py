@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -50,6 +51,10 @@ INTERRUPTED = 130
 
 def run(program: Callable[[], None]) -> None:
     """Calls `program` and ends the process: code 0, 1 after an error, 130 after an interrupt."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files are bytes, which need not be text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         program()
     except ProcessExitedException as error:

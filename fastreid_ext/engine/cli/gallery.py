@@ -10,12 +10,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fastreid_ext.data.datasets.files import IMAGE_SUFFIXES
 from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.evaluation.retrieval_sheet import SheetRow, Tile, retrieval_sheet
 from fastreid_ext.gallery import LAYOUTS, Gallery, GalleryError, Hit, items_of
 from fastreid_ext.index import KINDS
-from fastreid_ext.inference import Predictor
+from fastreid_ext.inference import Predictor, images_in
 from fastreid_ext.utils.files import atomic_write, write_json
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
@@ -42,13 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = _parser().parse_args(words[:1]).command
     command, parser = _COMMANDS[name], _command_parser(name)
     args = parser.parse_intermixed_args(words[1:])
-    first_key = next(
-        (i for i, word in enumerate(args.words) if is_key(word) and not Path(word).exists()), len(args.words)
-    )
+    first_key = next((i for i, word in enumerate(args.words) if _is_option(word)), len(args.words))
     names, options = args.words[:first_key], args.words[first_key:]
     if len(names) < command.least:
         parser.error(f"expected {command.words}")
     run(lambda: _program(command, args, names, options))
+
+
+def _is_option(word: str) -> bool:
+    """A config key; WHO.JPG looks like one, too."""
+    return is_key(word) and Path(word).suffix.lower() not in IMAGE_SUFFIXES and not Path(word).exists()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,11 +157,14 @@ def _add(args: argparse.Namespace, names: list[str], options: list[str]) -> None
 
 
 def _search(args: argparse.Namespace, names: list[str], options: list[str]) -> None:
-    folder, *images = names
+    folder, *sources = names
     if args.top < 1:
         raise GalleryError(f"--top is {args.top}; it must be at least 1")
     if args.picture and Path(args.picture).suffix.lower() not in _PICTURES:
         raise GalleryError(f"--picture {args.picture}: the name of the picture ends in {', '.join(_PICTURES)}")
+    images = [str(image) for source in sources for image in (images_in(source) if Path(source).is_dir() else [source])]
+    if not images:
+        raise GalleryError(f"no images in {', '.join(sources)}")
     gallery = Gallery(folder)
     found = gallery.search_images(_model(gallery, args, options), images, args.top)
     for query, hits in zip(images, found, strict=True):
@@ -190,7 +197,8 @@ def _model(gallery: Gallery, args: argparse.Namespace, options: list[str]) -> Pr
     source = args.model or facts["model"]
     if not source:
         raise GalleryError(f"{gallery.folder} does not say where its model is: name it with --model")
-    return Predictor(source, device=args.device, options=options if args.model or options else facts["options"])
+    # Of the same key the last value counts.
+    return Predictor(source, device=args.device, options=options if args.model else [*facts["options"], *options])
 
 
 def _describe(gallery: Gallery) -> None:
@@ -237,7 +245,7 @@ _COMMANDS = {
     ),
     "search": _Command(
         "find the images that are nearest to some",
-        "GALLERY IMAGE ... [KEY VALUE ...]",
+        "GALLERY IMAGE_OR_FOLDER ... [KEY VALUE ...]",
         "photos.gallery who.jpg --top 5 --picture found.png",
         2,
         _search_options,
