@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -34,12 +35,14 @@ class Retrieved:
         images: nearest first, without junk.
         distances: of these; squared for "euclidean".
         right: whether they show the query's identity.
+        first_right: the first image of the whole ranking that does, and its distance; None without a match.
     """
 
     query: int
     images: list[int]
     distances: list[float]
     right: list[bool]
+    first_right: tuple[int, float] | None
 
 
 class NearestImages:
@@ -86,11 +89,12 @@ class NearestImages:
         distances = self._source.rows(rows, torch.empty(1, len(self._gallery), dtype=self._source.dtype))
         items, positive, junk = self._matches.of(rows)
         self._pass_over(distances, items, junk)
+        (first_right,) = self._first_right(distances, items, positive)
         ascending, order = distances[0].sort(stable=True)
         order = order[ascending.isfinite()][:number]
         is_right = torch.isin(order, items[positive])
-        parts = self._gallery[order], distances[0, order], is_right
-        return Retrieved(int(self._queries[query]), *(part.tolist() for part in parts))
+        images, near, right = (part.tolist() for part in (self._gallery[order], distances[0, order], is_right))
+        return Retrieved(int(self._queries[query]), images, near, right, first_right)
 
     def of_all(self, number: int) -> list[Retrieved]:
         """The first images of the rankings of all queries, as `of` gives them, a block of queries at a time.
@@ -100,14 +104,18 @@ class NearestImages:
         """
 
         def search(queries: slice, block: Tensor) -> list[Retrieved]:
-            items, _, junk = self._matches.of(queries)
+            items, positive, junk = self._matches.of(queries)
             self._pass_over(block, items, junk)
+            firsts = self._first_right(block, items, positive)
             distances, order = _first_of_rows(block, min(number, block.shape[1]))
             # What is of the query's identity and none of its matches is junk, thus not finite.
             is_right = self._matches.gallery_pids[order] == self.pids[queries, None]
             parts = self._queries[queries], self._gallery[order], distances, is_right, distances.isfinite().sum(1)
-            each = zip(*(part.tolist() for part in parts), strict=True)
-            return [Retrieved(query, images[:n], near[:n], right[:n]) for query, images, near, right, n in each]
+            each = zip(*(part.tolist() for part in parts), firsts, strict=True)
+            return [
+                Retrieved(query, images[:n], near[:n], right[:n], first)
+                for query, images, near, right, n, first in each
+            ]
 
         # Of the size of those of `rank_metrics`, so that distances do not differ in their last bit.
         blocks = map_blocks(search, self._source, bytes_beside=self._matches.bytes_of_query)
@@ -148,6 +156,14 @@ class NearestImages:
         """
         precisions: list[float] = self.ranks().ap.tolist()
         return precisions
+
+    def _first_right(self, distances: Tensor, items: Tensor, positive: Tensor) -> list[tuple[int, float] | None]:
+        """The nearest match of each query; of equally near ones that of the lower gallery index."""
+        near = distances.gather(1, items).masked_fill_(~positive, torch.inf)
+        first = near.argmin(1, keepdim=True)
+        images, least = self._gallery[items.gather(1, first)], near.gather(1, first)
+        each = zip(images.flatten().tolist(), least.flatten().tolist(), strict=True)
+        return [(image, distance) if math.isfinite(distance) else None for image, distance in each]
 
     def _pass_over(self, distances: Tensor, items: Tensor, junk: Tensor) -> None:
         """Puts what is junk for queries behind everything else."""

@@ -45,9 +45,14 @@ class Rankings:
     reranking: Mapping[str, Any] | None = None
     beta: float | None = None
 
-    @property
-    def distance(self) -> str:
-        """What is between two images, for people."""
+    def distance(self, ranking: str = "") -> str:
+        """What is between two images, for people; re-ranking makes distances of its own.
+
+        Args:
+            ranking: its name.
+        """
+        if "rerank" in ranking:
+            return "re-ranked distance"
         return f"{'squared Euclidean' if self.metric == 'euclidean' else 'cosine'} distance"
 
     @classmethod

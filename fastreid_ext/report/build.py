@@ -13,7 +13,7 @@ from fastreid_ext.evaluation.rankings import ranking_title
 from fastreid_ext.evaluation.tsne import choose_images, tsne
 from fastreid_ext.report.curves import curves_of
 from fastreid_ext.report.measured import Measured
-from fastreid_ext.report.payload import TSNE, Activation, Curves, ImageRow, ModelPart, Payload
+from fastreid_ext.report.payload import TSNE, Activation, Curves, ImageRow, ModelPart, Payload, Totals
 from fastreid_ext.report.queries import by_precision, choose_listed, query_rows
 from fastreid_ext.report.thumbnails import thumbnails
 from fastreid_ext.utils.logger import get_logger
@@ -51,27 +51,24 @@ class Report:
     activation_pictures: list[bytes]
 
 
-def build_report(models: Sequence[Measured], shown: Shown, *, made: str = "") -> Report:
+def build_report(models: Sequence[Measured], shown: Shown, *, made: str = "", notes: Sequence[str] = ()) -> Report:
     """Puts together what is known of one model, or of two on the same images.
 
     Args:
         models: that were measured, comparable if there are two.
         shown: how much of it.
         made: date and command, for the foot of the page.
+        notes: sentences for people, before those on the models.
 
     Raises:
         ValueError: none of the images can be read.
     """
     features = models[0].features
     images = _ShownImages(features)
-    notes = [note for each in models for note in each.notes]
+    notes = [*notes, *(note for each in models for note in each.notes)]
     precisions = models[0].ranks.ap.tolist()
     places = choose_listed(precisions, shown.queries)
-    if len(places) < len(precisions):
-        notes.append(
-            f"{len(places):,} of {len(precisions):,} queries are listed: half of them the worst, the others spread "
-            "evenly over all better ones. Figures and curves are of all."
-        )
+    notes += _left_out(precisions, len(places))
     parts = [_part(each, shown, places, images, notes) for each in models]
     of_activations = [images.place(image) for image in _activation_images(models[0], shown)]
     paths = images.paths()
@@ -81,12 +78,37 @@ def build_report(models: Sequence[Measured], shown: Shown, *, made: str = "") ->
         "title": f"{' and '.join(each.model.name for each in models)} on {features.name}",
         "dataset": features.name,
         "made": made,
+        "folder": images.folder(),
+        "totals": _totals(features),
         "images": images.rows(),
         "models": parts,
         "activations": activations,
         "notes": notes,
     }
     return Report(payload, small, pictures)
+
+
+def _totals(features: FeatureSet) -> Totals:
+    queries, gallery = features.trials[0]
+    return {
+        "queries": len(queries),
+        "gallery": len(gallery),
+        "identities": len(set(features.pids[queries].tolist())),
+    }
+
+
+def _left_out(precisions: Sequence[float], listed: int) -> list[str]:
+    """What to say of queries that are not listed."""
+    number, with_match = len(precisions), len(by_precision(precisions))
+    if listed == number:
+        return []
+    if listed == with_match:
+        return [f"{number - listed:,} queries without a match in the gallery are not listed."]
+    note = (
+        f"{listed:,} of {number:,} queries are listed: half of them the worst, the others spread evenly over all "
+        "better ones. Figures and curves are of all."
+    )
+    return [note]
 
 
 class _ShownImages:
@@ -108,10 +130,14 @@ class _ShownImages:
     def paths(self) -> list[str]:
         return [self._features.paths[image] for image in self._places]
 
-    def rows(self) -> list[ImageRow]:
-        paths, shown = self.paths(), list(self._places)
+    def folder(self) -> str:
+        paths = self.paths()
         # Up to a folder.
-        common = os.path.commonprefix(paths).rfind(os.sep) + 1  # noqa: RUF071
+        common = os.path.commonprefix(paths)  # noqa: RUF071
+        return common[: common.rfind(os.sep) + 1]
+
+    def rows(self) -> list[ImageRow]:
+        paths, shown, common = self.paths(), list(self._places), len(self.folder())
         camids = self._features.camids
         # Sets without cameras say 0 of every image.
         known = self._features.protocol.camera_rule or bool((camids != camids[0]).any())
@@ -129,7 +155,7 @@ def _part(measured: Measured, shown: Shown, places: Sequence[int], images: _Show
     return {
         "name": model.name,
         "fingerprint": model.fingerprint,
-        "metric": measured.rankings.distance,
+        "metric": measured.rankings.distance(nearest.ranking),
         "ranking": ranking_title(nearest.ranking),
         "figures": measured.figures,
         "curves": _curves(measured, notes),
@@ -161,6 +187,7 @@ def _tsne(measured: Measured, number: int, image_at: Callable[[int], int], notes
         "x": [round(value, 4) for value in x],
         "y": [round(value, 4) for value in y],
         "images": [image_at(image) for image in kept.tolist()],
+        "queries": torch.isin(kept, features.trials[0][0]).int().tolist(),
     }
 
 

@@ -13,6 +13,8 @@ __all__ = ["curves_of"]
 
 _BINS = 100
 _POINTS = 400
+# Of distances, that six digits still cut into bins.
+_LEAST_RANGE = 0.002
 
 
 def curves_of(ranks: RankMetrics, roc: RocCurve) -> Curves:
@@ -21,9 +23,7 @@ def curves_of(ranks: RankMetrics, roc: RocCurve) -> Curves:
     Histograms are counted from all thresholds of the ROC: exactly where it is exact, otherwise a pair may count in the
     next bin if its distance is less than 2^-15 of it away from there.
     """
-    edges = torch.linspace(float(roc.thresholds[1]), float(roc.thresholds[-1]), _BINS + 1, dtype=torch.float64)
-    # Not what the steps to it add up to.
-    edges[-1] = roc.thresholds[-1]
+    edges = _edges(float(roc.thresholds[1]), float(roc.thresholds[-1]))
     thin = roc.thinned(_POINTS)
     return {
         "cmc": _rounded(ranks.cmc),
@@ -34,6 +34,17 @@ def curves_of(ranks: RankMetrics, roc: RocCurve) -> Curves:
         "genuine": _shares(roc.thresholds, roc.tpr, edges),
         "impostor": _shares(roc.thresholds, roc.fpr, edges),
     }
+
+
+def _edges(low: float, high: float) -> Tensor:
+    least = _LEAST_RANGE * max(abs(high), 1.0)
+    if high - low < least:
+        # A collapsed model finds all images at one distance, which is a bar and not nothing.
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64)
+    # Not what the steps to it add up to.
+    edges[-1] = high
+    return edges
 
 
 def _shares(thresholds: Tensor, reached: Tensor, edges: Tensor) -> list[float]:

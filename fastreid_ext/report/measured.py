@@ -9,7 +9,6 @@ from typing import Any
 
 from fastreid_ext.evaluation.evaluator import evaluate_features
 from fastreid_ext.evaluation.evaluators import ROC_ERROR
-from fastreid_ext.evaluation.feature_files import require_paths
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.nearest_images import NearestImages
 from fastreid_ext.evaluation.rank import RankMetrics
@@ -49,12 +48,10 @@ def measure(model: ReportModel) -> Measured:
 
     Raises:
         UnreadableImagesError: images cannot be read, and `TEST.SKIP_UNREADABLE` is off.
-        FeatureFileError: it cannot be read, or does not say which images its features are of.
         ValueError: features cannot be evaluated.
     """
     get_logger(__name__).info(f"{model.name}: features")
     features, unreadable = model.extract()
-    require_paths(features, "a report")
     get_logger(__name__).info(f"{model.name}: rankings of {features.name}")
     (results,) = evaluate_features(model.cfg, [features], device=choose_device(model.cfg.MODEL.DEVICE)).values()
     rankings = Rankings.from_config(model.cfg)

@@ -15,7 +15,7 @@ from fastreid_ext.engine.trained_model import trained_model
 from fastreid_ext.evaluation.evaluator import build_evaluator
 from fastreid_ext.evaluation.evaluators import Evaluator
 from fastreid_ext.evaluation.extraction import Extracted, extract
-from fastreid_ext.evaluation.feature_files import has_suffix, is_feature_file, load_features
+from fastreid_ext.evaluation.feature_files import has_suffix, is_feature_file, load_features, require_paths
 from fastreid_ext.evaluation.feature_set import test_samples
 from fastreid_ext.inference.checkpoint_embedder import checkpoint_config
 from fastreid_ext.inference.features import features_of
@@ -39,6 +39,7 @@ class ReportModel:
 
     Attributes:
         name: for people.
+        file: that it is of.
         fingerprint: of the model; empty for features of a file.
         cfg: whose `TEST` says how features are ranked.
         extract: makes the features of the test set, which takes long.
@@ -46,6 +47,7 @@ class ReportModel:
     """
 
     name: str
+    file: Path
     fingerprint: str
     cfg: CfgNode
     extract: Callable[[], Extracted]
@@ -84,8 +86,10 @@ def open_model(
 def _of_features(path: Path, config: str, options: Sequence[Any]) -> ReportModel:
     cfg = load_config(config, options)
     _check_evaluator(cfg)
+    features = load_features(path)
+    require_paths(features, "a report")
     reason = "its features come from a file; give its checkpoint to see where it looks"
-    return ReportModel(path.name, "", cfg, lambda: (load_features(path), []), reason)
+    return ReportModel(path.name, path.absolute(), "", cfg, lambda: (features, []), reason)
 
 
 def _of_export(path: str, options: Sequence[Any]) -> ReportModel:
@@ -100,7 +104,8 @@ def _of_export(path: str, options: Sequence[Any]) -> ReportModel:
         features = features_of(embedder, dataset, skip_unreadable=cfg.TEST.SKIP_UNREADABLE)
         return features, sorted({sample.path for sample in test_samples(dataset)}.difference(features.paths))
 
-    return ReportModel(Path(path).name, embedder.card.fingerprint, cfg, extracted, reason)
+    file = Path(path)
+    return ReportModel(file.name, file.absolute(), embedder.card.fingerprint, cfg, extracted, reason)
 
 
 def _of_checkpoint(path: str, config: str, options: Sequence[Any], training_sets: TrainingSets) -> ReportModel:
@@ -115,8 +120,10 @@ def _of_checkpoint(path: str, config: str, options: Sequence[Any], training_sets
     model = trained_model(cfg, state, source=path)
     trained_on = training_sets(cfg, state, [dataset])
     stores = ImageStores.from_config(cfg, next(model.parameters()).device)
+    file = Path(path).absolute()
     return ReportModel(
-        f"{Path(path).absolute().parent.name}/{Path(path).stem}",
+        f"{file.parent.name}/{file.stem}",
+        file,
         fingerprint(model, embedding_options(cfg)),
         cfg,
         lambda: extract(cfg, model, dataset, trained_on=trained_on, stores=stores),

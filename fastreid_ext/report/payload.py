@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-__all__ = ["TSNE", "Activation", "Curves", "ImageRow", "ModelPart", "Payload", "QueryRow", "Result"]
+__all__ = ["TSNE", "Activation", "Curves", "ImageRow", "ModelPart", "Payload", "QueryRow", "Result", "Totals"]
 
 ImageRow = tuple[str, int, int]
-"""Path (shortened to what tells images apart), pid, camid (-1 where cameras are not known)."""
+"""Path (from the payload's folder on), pid, camid (-1 where cameras are not known)."""
 
 Result = tuple[int, float, int]
 """A gallery image in its place of a ranking: index of the image, distance, and 1 where the identity is right or 0."""
@@ -39,11 +39,19 @@ class Curves(TypedDict):
 
 
 class TSNE(TypedDict):
-    """Places of some images on the unit square; `images` are indices into the payload's list."""
+    """Places of some images on the unit square.
+
+    Attributes:
+        x: of each.
+        y: of each, upwards.
+        images: indices into the payload's list.
+        queries: 1 for each that is a query, listed or not, else 0.
+    """
 
     x: list[float]
     y: list[float]
     images: list[int]
+    queries: list[int]
 
 
 class QueryRow(TypedDict):
@@ -55,6 +63,7 @@ class QueryRow(TypedDict):
         first: rank of the first right image, from 1; null without a match.
         matches: right images in the gallery that count.
         results: the first of the ranking, without what is junk for the query.
+        found: the first right image, where it is none of `results`; its rank is `first`.
     """
 
     image: int
@@ -62,6 +71,7 @@ class QueryRow(TypedDict):
     first: int | None
     matches: int
     results: list[Result]
+    found: Result | None
 
 
 class ModelPart(TypedDict):
@@ -96,6 +106,20 @@ class Activation(TypedDict):
     picture: int
 
 
+class Totals(TypedDict):
+    """The test set, of which a part may be listed.
+
+    Attributes:
+        queries: images.
+        gallery: images.
+        identities: of the queries.
+    """
+
+    queries: int
+    gallery: int
+    identities: int
+
+
 class Payload(TypedDict):
     """The whole page. Thumbnails are a list of JPEGs, one an image of `images`, empty where it cannot be read.
 
@@ -103,6 +127,8 @@ class Payload(TypedDict):
         title: of the page.
         dataset: name of the test set.
         made: date, and the command that makes the page again; empty for none.
+        folder: that all images are in, with a separator at its end; "" for none.
+        totals: of the test set.
         images: that are shown, those of queries and of rankings.
         models: one or two.
         activations: of some images.
@@ -112,6 +138,8 @@ class Payload(TypedDict):
     title: str
     dataset: str
     made: str
+    folder: str
+    totals: Totals
     images: list[ImageRow]
     models: list[ModelPart]
     activations: list[Activation]

@@ -59,6 +59,7 @@ def query_rows(
             "first": first,
             "matches": matches[place],
             "results": _results(retrieved, image_at),
+            "found": _found(retrieved, image_at),
         }
         rows.append(row)
     return rows
@@ -66,4 +67,15 @@ def query_rows(
 
 def _results(retrieved: Retrieved, image_at: Callable[[int], int]) -> list[Result]:
     each = zip(retrieved.images, retrieved.distances, retrieved.right, strict=True)
-    return [(image_at(image), float(f"{distance:.{_DIGITS}g}"), int(right)) for image, distance, right in each]
+    return [(image_at(image), _rounded(distance), int(right)) for image, distance, right in each]
+
+
+def _found(retrieved: Retrieved, image_at: Callable[[int], int]) -> Result | None:
+    if retrieved.first_right is None or any(retrieved.right):
+        return None
+    image, distance = retrieved.first_right
+    return image_at(image), _rounded(distance), 1
+
+
+def _rounded(distance: float) -> float:
+    return float(f"{distance:.{_DIGITS}g}")

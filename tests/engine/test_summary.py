@@ -52,6 +52,12 @@ def test_without_test_sets_there_is_nothing_to_evaluate() -> None:
     assert "--eval-only" not in text and "visualize" not in text and "export" in text
 
 
+def test_what_ranks_no_gallery_is_not_looked_at_as_one() -> None:
+    text = summarise(load_config("", ["TEST.EVALUATOR", "ClasEvaluator", "TEST.BEST_METRIC", "Acc@1"]), {}, None, {})
+    assert "--eval-only" in text and "export" in text
+    assert "visualize" not in text and "gallery" not in text
+
+
 def test_the_commands_are_ones_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["tools/train_net.py"])
     monkeypatch.chdir(TOOLS.parent)

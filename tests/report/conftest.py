@@ -1,14 +1,26 @@
-"""One browser for all tests of pages, and pages for many of them."""
+"""What tests of the report share: small runs, one browser for all pages, and pages for many tests."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from chromium import Browser, chromium_path
 from made_up import MadeUp, made_up
+from untrained_runs import write_run
+
+
+@pytest.fixture
+def data(market_folder: Callable[..., Path]) -> Path:
+    return market_folder(test_ids=5, cameras=3)
+
+
+@pytest.fixture
+def make_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.chdir(tmp_path)
+    return lambda name="run", **changes: write_run(tmp_path / name, data, **changes)
 
 
 @pytest.fixture(scope="session")

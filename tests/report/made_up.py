@@ -63,6 +63,8 @@ def made_up(
         "title": "Made up",
         "dataset": "Nowhere",
         "made": "python tools/visualize.py",
+        "folder": "/data/",
+        "totals": {"queries": queries, "gallery": queries, "identities": (queries + 1) // 2},
         "images": images,
         "models": [_model(place, queries, results, unmatched, extras) for place in range(models)],
         "activations": [
@@ -104,6 +106,7 @@ def _query(i: int, model: int, queries: int, results: int, *, matched: bool) -> 
         "first": right_at + 1 if matched else None,
         "matches": 2 * matched,
         "results": found,
+        "found": None,
     }
 
 
@@ -123,4 +126,4 @@ def _tsne(queries: int) -> TSNE:
     """The first query lies alone, in the middle."""
     images = list(range(min(2 * queries, 50)))
     corner = [i / 400 for i in images[1:]]
-    return {"x": [0.5, *corner], "y": [0.5, *corner], "images": images}
+    return {"x": [0.5, *corner], "y": [0.5, *corner], "images": images, "queries": [int(i < queries) for i in images]}

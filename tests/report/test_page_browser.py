@@ -18,7 +18,8 @@ return [...document.querySelectorAll("#ranked .row")].filter((row) =>
 def test_head_and_figures(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
     browser.open(plain[1])
     assert browser.driver.title == "Made up"
-    assert browser.texts("#subtitle") == ["Nowhere \u00b7 24 queries \u00b7 12 identities"]
+    facts = ["Nowhere", "24 queries", "12 identities", "24 gallery images", "/data/"]
+    assert browser.texts("#subtitle") == [" \u00b7 ".join(facts)]
     assert browser.texts("#figures th, #figures td")[1:] == [
         *("mAP", "Rank-1", "model Acosine distance \u00b7 0123456789ab", "40.0", "60.0"),
     ]
@@ -41,7 +42,7 @@ def test_theme_by_key_and_address(browser: Browser, plain: tuple[MadeUp, Path]) 
     ground = "return getComputedStyle(document.body).backgroundColor"
     light = browser.run(ground)
     browser.press("t")
-    assert browser.run("return location.hash") == "#theme=dark"
+    browser.wait("location.hash === '#theme=dark'")
     assert browser.run(ground) != light
 
 
@@ -114,6 +115,7 @@ def test_odd_paths_are_but_text(browser: Browser, tmp_path: Path) -> None:
     for i, name in enumerate(names):
         browser.set("text", name)
         assert browser.listed() == [name]
+        browser.wait("new URLSearchParams(location.hash.slice(1)).get('text') === arguments[0]", name)
         browser.run("location.hash += '&query=' + arguments[0]", i)
         browser.wait("document.querySelector('#query[open]')")
         assert browser.opened() == name
@@ -135,3 +137,66 @@ def test_nothing_sticks_out(width: int, browser: Browser, pair: tuple[MadeUp, Pa
         assert browser.run(STICKING_OUT) == []
     finally:
         browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_curves_are_read_by_keys(browser: Browser, plain: tuple[MadeUp, Path]) -> None:
+    browser.open(plain[1])
+    browser.run("document.querySelector('.chart:first-child svg').focus()")
+    browser.press("ARROW_RIGHT", "ARROW_RIGHT")
+    assert browser.texts(".chart:first-child .read-out") == ["Rank 2: 70.0\u202f%"]
+    browser.run("document.querySelector('.chart:nth-child(2) svg').focus()")
+    browser.press(*["ARROW_RIGHT"] * 3, "ENTER")
+    assert "TPR 50.0\u202f%, FPR 1\u202f%" in browser.texts("#curves > output p")[0]
+    # The chart that was drawn anew keeps the focus, and goes on from there.
+    browser.press("ARROW_RIGHT", "ENTER")
+    assert "FPR 10\u202f%" in browser.texts("#curves > output p")[0]
+    browser.run("document.querySelector('.chart:last-child svg').focus()")
+    browser.press("ARROW_LEFT", "ENTER")
+    assert "up to a distance of 0.3" in browser.texts("#curves > output p")[0]
+    assert not browser.complaints()
+
+
+def test_two_kinds_of_distances_have_an_axis_each(browser: Browser, tmp_path: Path) -> None:
+    page = made_up(models=2)
+    curves = page.payload["models"][1]["curves"]
+    assert curves is not None
+    curves["edges"] = [100 * edge for edge in curves["edges"]]
+    browser.open(page.write(tmp_path))
+    first, second = (browser.texts(f".chart:last-child svg:nth-of-type({number}) .axes text") for number in (1, 2))
+    assert "0.5" in first and "100" in second and "100" not in first
+    page.payload["models"][1]["curves"] = page.payload["models"][0]["curves"]
+    browser.open(page.write(tmp_path, "same.html"))
+    first, second = (browser.texts(f".chart:last-child svg:nth-of-type({number}) .axes text") for number in (1, 2))
+    assert first[:-2] == second[:-2]
+
+
+def test_queries_that_are_not_listed_are_none_of_the_gallery(browser: Browser, tmp_path: Path) -> None:
+    page = made_up()
+    page.payload["totals"]["queries"] = 500
+    rows = page.rows()
+    del rows[0]
+    browser.open(page.write(tmp_path))
+    assert browser.texts("#subtitle")[0].startswith("Nowhere \u00b7 500 queries (11 listed) \u00b7 6 identities")
+    browser.point_at("#tsne canvas", 0.5, 0.5)
+    assert browser.texts("#tsne .card .quiet") == ["a query that is not listed"]
+
+
+def test_identities_of_the_map_have_hues_apart(browser: Browser, tmp_path: Path) -> None:
+    page = made_up(queries=4)
+    # Golden angles 610 steps apart are but an eighth of a degree apart.
+    page.payload["images"] = [(path, 610 * pid, camera) for path, pid, camera in page.payload["images"]]
+    browser.open(page.write(tmp_path))
+    browser.run("document.querySelector('#tsne').scrollIntoView()")
+    script = """
+    const { width, height } = document.querySelector('#tsne canvas');
+    const pixels = document.querySelector('#tsne canvas').getContext('2d').getImageData(0, 0, width, height).data;
+    const hues = new Set();
+    for (let i = 0; i < pixels.length; i += 4) {
+      const [r, g, b, a] = pixels.slice(i, i + 4);
+      const isColour = a > 220 && Math.max(r, g, b) - Math.min(r, g, b) > 60;
+      if (isColour) hues.add([r, g, b].map((part) => Math.round(part / 48)).join());
+    }
+    return hues.size;
+    """
+    browser.wait("document.querySelector('#tsne canvas').width > 0")
+    assert browser.run(script) >= 2

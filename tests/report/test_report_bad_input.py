@@ -8,23 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from untrained_runs import failure, features_of, page, write_run
+from untrained_runs import failure, features_of, page
 
 from fastreid_ext.engine.cli import visualize
 from fastreid_ext.evaluation.feature_files import load_features
 
 Run = Callable[..., Path]
-
-
-@pytest.fixture
-def data(market_folder: Callable[..., Path]) -> Path:
-    return market_folder(test_ids=5, cameras=3)
-
-
-@pytest.fixture
-def make_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return lambda name="run", **changes: write_run(tmp_path / name, data, **changes)
 
 
 def test_what_is_missing_is_told(make_run: Run, data: Path) -> None:
@@ -99,9 +88,13 @@ def test_the_extra_is_asked_for_first(
 ) -> None:
     run = make_run()
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    said = failure(capsys, run)
+    said = failure(capsys, run, "--tsne", 10)
     assert "pip install 'fastreid_ext[viz]'" in said and "--tsne 0" in said
     assert page(run)["models"][0]["tsne"] is None
+    visualize.main([str(run)])
+    told = capsys.readouterr()
+    assert "There is no t-SNE" in told.out + told.err
+    assert "pip install 'fastreid_ext[viz]'" in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_few_images_have_no_tsne(make_run: Run) -> None:

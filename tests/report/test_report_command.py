@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from untrained_runs import failure, features_of, page, write_run
+from untrained_runs import failure, features_of, page
 
 from fastreid_ext.engine.cli import train
 from fastreid_ext.evaluation.feature_files import load_features, save_features
@@ -15,17 +15,6 @@ from fastreid_ext.export import export_model
 from fastreid_ext.inference.checkpoint_embedder import CheckpointEmbedder
 
 Run = Callable[..., Path]
-
-
-@pytest.fixture
-def data(market_folder: Callable[..., Path]) -> Path:
-    return market_folder(test_ids=5, cameras=3)
-
-
-@pytest.fixture
-def make_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return lambda name="run", **changes: write_run(tmp_path / name, data, **changes)
 
 
 RERANK = ["TEST.RERANK.ENABLED", "True", "TEST.RERANK.K1", "5", "TEST.RERANK.K2", "2", "TEST.AQE.ENABLED", "True"]
@@ -50,7 +39,7 @@ def test_figures_are_those_of_the_evaluation(make_run: Run, options: list[str]) 
     precisions = [query["ap"] for query in model["queries"]]
     assert 100 * float(np.mean(precisions)) == pytest.approx(expected["mAP"], abs=0.01)
     assert (model["metric"], model["ranking"]) == (
-        ("squared Euclidean distance", "AQE + rerank") if options else ("cosine distance", "")
+        ("re-ranked distance", "AQE + rerank") if options else ("cosine distance", "")
     )
 
 
@@ -132,3 +121,28 @@ def test_an_exported_model_is_told_its_test_set(make_run: Run, data: Path, capsy
         "mine.safetensors:",
         "mine.safetensors",
     ]
+
+
+def test_an_exported_model_takes_the_test_set_of_the_run_beside_it(make_run: Run) -> None:
+    run = make_run()
+    export_model(CheckpointEmbedder.load(run / "model_final.pth", device="cpu"), "mine.safetensors")
+    payload = page("mine.safetensors", run, "--activations", 0)
+    exported, checkpoint = payload["models"]
+    assert (exported["name"], checkpoint["name"]) == ("mine.safetensors", "run/model_final")
+    assert checkpoint["figures"] == pytest.approx(exported["figures"], abs=0.5)
+
+
+def test_models_of_one_name_are_told_apart(make_run: Run, tmp_path: Path) -> None:
+    for setting in ("a", "b"):
+        (tmp_path / setting).mkdir()
+    first, second = make_run("a/seed0"), make_run("b/seed0", seed=1)
+    file = features_of(first, "a/mine.npz")
+    Path("b/mine.npz").write_bytes(Path(file).read_bytes())
+    quick = ("--activations", 0)
+    names = [model["name"] for model in page(first, second, *quick)["models"]]
+    assert names == ["a/seed0/model_final", "b/seed0/model_final"]
+    assert [model["name"] for model in page("a/mine.npz", "b/mine.npz", *quick)["models"]] == [
+        "a/mine.npz",
+        "b/mine.npz",
+    ]
+    assert [model["name"] for model in page(file, file, *quick)["models"]] == ["mine.npz (1)", "mine.npz (2)"]

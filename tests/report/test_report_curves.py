@@ -49,3 +49,12 @@ def test_curves_begin_and_end_as_the_whole_ones() -> None:
     assert [len(drawn["edges"]), len(drawn["genuine"]), len(drawn["impostor"])] == [101, 100, 100]
     ends = [float(whole.thresholds[1]), float(whole.thresholds[-1])]
     assert [drawn["edges"][0], drawn["edges"][-1]] == pytest.approx(ends, rel=1e-5)
+
+
+def test_a_collapsed_model_has_a_histogram() -> None:
+    values, pids = torch.ones(20, 3), torch.arange(20) % 4
+    features = FeatureSet("mine", values, pids, torch.arange(20) // 10, [(torch.arange(10), torch.arange(10, 20))])
+    nearest = NearestImages(features, Rankings())
+    drawn = curves_of(nearest.ranks(), nearest.roc())
+    assert len(set(drawn["edges"])) == 101 and drawn["edges"] == sorted(drawn["edges"])
+    assert max(drawn["genuine"]) == max(drawn["impostor"]) == 1

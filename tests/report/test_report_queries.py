@@ -48,7 +48,20 @@ def test_rows_tell_what_a_query_finds() -> None:
         "first": 1,
         "matches": 2,
         "results": [(12, 1.0, 1), (13, 4.0, 0), (15, 81.0, 1)],
+        "found": None,
     }
-    nothing = {"image": 11, "ap": None, "first": None, "matches": 0}
+    nothing = {"image": 11, "ap": None, "first": None, "matches": 0, "found": None}
     assert rows[1] == {**nothing, "results": [(14, 1.0, 0), (12, 16.0, 0), (15, 16.0, 0)]}
     assert query_rows(nearest, nearest.ranks(), [1], columns=1, image_at=int)[0]["results"] == [(4, 1.0, 0)]
+
+
+def test_the_first_right_image_is_told_however_late_it_comes() -> None:
+    values = torch.tensor([[0.0], [1.0], [2.0], [7.0], [5.0], [-5.0]])
+    pids, camids = torch.tensor([3, 4, 4, 3, 3, 3]), torch.tensor([0, 1, 1, 1, 0, 1])
+    features = FeatureSet("mine", values, pids, camids, [(torch.arange(1), torch.arange(1, 6))])
+    nearest = NearestImages(features, Rankings("euclidean"))
+    # Image 4 is of the query's camera; ranked are 1, 2, 5, 3.
+    for columns, found in ((1, (5, 25.0, 1)), (2, (5, 25.0, 1)), (3, None), (9, None)):
+        (row,) = query_rows(nearest, nearest.ranks(), [0], columns=columns, image_at=int)
+        assert (row["first"], row["found"]) == (3, found)
+    assert nearest.of(0, 1).first_right == nearest.of_all(1)[0].first_right == (5, 25.0)

@@ -133,7 +133,7 @@ def _draw_retrieval(args: argparse.Namespace, cfg: CfgNode, features: FeatureSet
         get_logger(__name__).warning(f"{len(queries)} queries to draw instead of {args.queries}: there are no more")
     rows = [_row(features, nearest, query, args.columns) for query in queries]
     ranking = f", {ranking_title(nearest.ranking)}" if nearest.ranking else ""
-    sheet = retrieval_sheet(rows, f"{features.name}: {rankings.distance}{ranking}")
+    sheet = retrieval_sheet(rows, f"{features.name}: {rankings.distance(nearest.ranking)}{ranking}")
     with atomic_write(args.output, "wb") as file:
         sheet.save(file, _SHEET_FORMATS[Path(args.output).suffix.lower()], quality=92)
 

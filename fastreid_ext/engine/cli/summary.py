@@ -9,7 +9,8 @@ from pathlib import Path
 from fastreid_ext.config import CfgNode
 from fastreid_ext.engine.cli.commands import command
 from fastreid_ext.engine.hooks import BestCheckpointer
-from fastreid_ext.evaluation.evaluator import Results, results_table
+from fastreid_ext.evaluation.evaluator import Results, build_evaluator, results_table
+from fastreid_ext.evaluation.evaluators import Evaluator
 
 __all__ = ["summarise"]
 
@@ -43,7 +44,12 @@ def _next_commands(cfg: CfgNode, output: Path) -> dict[str, str]:
         config, weights = str(output / "config.yaml"), str(output / "model_final.pth")
         words = ["--config-file", config, "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR"]
         commands["evaluate again"] = command("train_net", *words, str(output / "evaluation"))
+    ranks = not cfg.DATASETS.TESTS or isinstance(build_evaluator(cfg), Evaluator)
+    if ranks and cfg.DATASETS.TESTS:
         commands["look at results"] = command("visualize", run, "--output", str(output / "report.html"))
     commands["export"] = command("export", run, "--format", "onnx", "--output", str(output / "model.onnx"))
-    commands["search images"] = command("gallery", "build", run, "path/to/images", "--output", str(output / "gallery"))
+    if ranks:
+        commands["search images"] = command(
+            "gallery", "build", run, "path/to/images", "--output", str(output / "gallery")
+        )
     return commands

@@ -16,7 +16,7 @@ from fastreid_ext.engine.cli.training_sets import training_sets
 from fastreid_ext.evaluation.feature_files import is_feature_file
 from fastreid_ext.report.build import Shown, build_report
 from fastreid_ext.report.measured import check_comparable, measure
-from fastreid_ext.report.model import open_model
+from fastreid_ext.report.models import open_models
 from fastreid_ext.report.page.assemble import write_page
 from fastreid_ext.utils.allocator import keep_freed_memory
 from fastreid_ext.utils.env import require
@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", type=kind, default=default, metavar="N", help=f"{help_text} (default: {default})"
         )
+    # Asked for, it is an error where its package is not there.
+    parser.set_defaults(tsne=None)
     return parser
 
 
@@ -75,31 +77,35 @@ def _program(args: argparse.Namespace, sources: Sequence[str], options: Sequence
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {output}: the name of the page ends in .html")
     check_writable(output, "--output")
-    if args.tsne:
-        # Before the minutes that features take.
-        require("sklearn.manifold", "viz", "the t-SNE of the page (--tsne 0 leaves it out)")
+    # Before the minutes that features take.
+    images_of_tsne, notes = _tsne(args.tsne)
     if args.test_set and all(is_feature_file(source) for source in sources):
         raise ConfigError("--test-set is for models; a feature file has its own")
     setup_logger()
     keep_freed_memory()
-    models = [
-        open_model(
-            source,
-            test_set=args.test_set,
-            config=args.config_file,
-            options=options,
-            training_sets=training_sets,
-        )
-        for source in sources
-    ]
+    models = open_models(
+        sources, test_set=args.test_set, config=args.config_file, options=options, training_sets=training_sets
+    )
     measured = [measure(model) for model in models]
     if len(measured) == 2:
         check_comparable(*measured)
-    shown = Shown(args.queries, args.columns, args.activations, args.tsne, args.thumbnail)
+    shown = Shown(args.queries, args.columns, args.activations, images_of_tsne, args.thumbnail)
     command = shlex.join([Path(sys.argv[0]).name, *words])
-    report = build_report(measured, shown, made=f"{datetime.date.today().isoformat()}: {command}")
+    report = build_report(measured, shown, made=f"{datetime.date.today().isoformat()}: {command}", notes=notes)
     write_page(output, report.payload, report.thumbnails, report.activation_pictures)
     _tell(output, report.payload["notes"])
+
+
+def _tsne(asked_for: int | None) -> tuple[int, list[str]]:
+    """How many images it shows, and what to say where it is left out unasked."""
+    try:
+        if asked_for != 0:
+            require("sklearn.manifold", "viz", "the t-SNE of the page (--tsne 0 leaves it out)")
+    except ImportError as error:
+        if asked_for is not None:
+            raise
+        return 0, [f"There is no t-SNE: {error}."]
+    return Shown.tsne if asked_for is None else asked_for, []
 
 
 def _tell(output: Path, notes: Sequence[str]) -> None:

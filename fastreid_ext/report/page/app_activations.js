@@ -16,7 +16,8 @@ function activationFigure(image, maps) {
 }
 
 function startActivations() {
-  const maps = Map.groupBy(payload.activations, ({ image }) => image);
+  const maps = new Map();
+  for (const each of payload.activations) maps.set(each.image, [...(maps.get(each.image) ?? []), each]);
   const section = byId("activations");
   section.hidden = !maps.size;
   if (isPair) section.querySelector(".gallery").before(legendOf(models.map(({ name }, place) => ({ name, place }))));

@@ -8,17 +8,6 @@ const wholePercent = (share) => `${Math.round(100 * share)}`;
 const shortPercent = (share) => `${Number((100 * share).toPrecision(3))}`;
 const named = (each, text) => (isPair ? `${each.name}: ${text}` : text);
 
-/** Index of the last of ascending `values` that is at most `value`; nulls, which come first, are below all. */
-function stepAt(values, value) {
-  let [low, high] = [0, values.length - 1];
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (values[middle] <= value) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
 /** Which colour is whose, of {name, place} of models. */
 function legendOf(shown) {
   const entry = ({ name, place }) => make("li", { class: tone(place) }, make("span", { class: "swatch" }), name);
@@ -30,7 +19,7 @@ function chart(title, control, plots, caption) {
   return make("figure", { class: "chart" }, head, ...plots.map((plot) => plot.root), isPair && plots.length === 1 ? legendOf(drawn) : null, caption);
 }
 
-const readOut = (text) => make("p", { class: "read-out" }, text);
+const readOut = (text) => make("p", { class: "read-out", "aria-live": "polite" }, text);
 
 function cmcChart() {
   const last = Math.max(...drawn.map((each) => each.cmc.length));
@@ -50,12 +39,12 @@ function cmcChart() {
       points: drawn.map((each) => [rank, at(each), tone(each.place)]),
       text: `Rank ${rank}: ${drawn.map((each) => named(each, percent(at(each)))).join(", ")}`,
     };
-  });
+  }, { values: Array.from({ length: last }, (_, i) => i + 1) });
   return chart("CMC", null, [plot], caption);
 }
 
 /** The ROC steps of all models at the false positive rate that a step of one of them has. */
-function choose(fpr, place = null, own = null) {
+function chooseRate(fpr, place = null, own = null) {
   curveView.steps = new Map(drawn.map((each) => [each.place, each.place === place ? own : stepAt(each.fpr, fpr)]));
   renderCurves();
 }
@@ -94,7 +83,10 @@ function rocChart() {
     points: drawn.map((each) => [fpr, tprAt(each, fpr), tone(each.place)]),
     text: `FPR ${rate(fpr)}: TPR ${drawn.map((each) => named(each, percent(tprAt(each, fpr)))).join(", ")}`,
   });
-  plot.follow(caption, read, choose);
+  const values = [...new Set(drawn.flatMap((each) => each.fpr))].sort((a, b) => a - b);
+  const first = drawn[0];
+  const chosen = curveView.steps ? first.fpr[curveView.steps.get(first.place)] : null;
+  plot.follow(caption, read, { values, choose: chooseRate, chosen });
   return chart("ROC", logSwitch(), [plot], caption);
 }
 
@@ -118,22 +110,30 @@ function histogram(each, range, caption) {
     const shares = `genuine ${percent(each.genuine[bin])}, impostor ${percent(each.impostor[bin])}`;
     return { x: distance, points: [], text: `${each.edges[bin]} to ${each.edges[bin + 1]}: ${shares}` };
   };
-  plot.follow(caption, read, (distance) => {
+  const choose = (distance) => {
     const own = stepAt(each.thresholds, distance);
-    choose(each.fpr[own], each.place, own);
-  });
+    chooseRate(each.fpr[own], each.place, own);
+  };
+  const chosen = step === undefined ? null : each.thresholds[step];
+  plot.follow(caption, read, { values: each.thresholds.filter((value) => value !== null), choose, chosen });
   return plot;
 }
 
+/** Of distances that are alike, one axis for both models; else each has its own. */
+function rangesOfDistances() {
+  const own = drawn.map(({ edges }) => ({ low: edges[0], high: edges.at(-1) }));
+  const both = { low: Math.min(...own.map(({ low }) => low)), high: Math.max(...own.map(({ high }) => high)) };
+  const isOneMetric = new Set(drawn.map(({ place }) => models[place].metric)).size === 1;
+  const isNear = own.every(({ low, high }) => 3 * (high - low) >= both.high - both.low);
+  return isOneMetric && isNear ? own.map(() => both) : own;
+}
+
 function histogramChart() {
-  const range = {
-    low: Math.min(...drawn.map((each) => each.edges[0])),
-    high: Math.max(...drawn.map((each) => each.edges.at(-1))),
-  };
+  const ranges = rangesOfDistances();
   const caption = readOut("Distances of pairs. Click to choose a threshold.");
   const kind = (name) => make("li", { class: name }, make("span", { class: "swatch" }), name);
   const kinds = make("ul", { class: "legend" }, kind("genuine"), kind("impostor"));
-  return chart("Distances", kinds, drawn.map((each) => histogram(each, range, caption)), caption);
+  return chart("Distances", kinds, drawn.map((each, i) => histogram(each, ranges[i], caption)), caption);
 }
 
 function thresholdText(each, step) {
@@ -146,7 +146,10 @@ function renderCurves() {
   const section = byId("curves");
   section.hidden = drawn.length === 0;
   if (section.hidden) return;
-  section.querySelector(".charts").replaceChildren(cmcChart(), rocChart(), histogramChart());
+  const charts = section.querySelector(".charts");
+  const focused = [...charts.querySelectorAll("svg")].indexOf(document.activeElement);
+  charts.replaceChildren(cmcChart(), rocChart(), histogramChart());
+  charts.querySelectorAll("svg")[focused]?.focus();
   const { steps } = curveView;
   const lines = steps ? drawn.map((each) => make("p", { class: tone(each.place) }, thresholdText(each, steps.get(each.place)))) : [];
   section.querySelector("output").replaceChildren(...lines);

@@ -10,6 +10,8 @@ const activationOf = new Map(payload.activations.map((each) => [`${each.model}:$
 
 const imageOf = (query) => images[models[0].queries[query].image];
 const cameraName = (camera) => (camera < 0 ? "" : `camid ${camera}`);
+const cameras = [...new Set(models[0].queries.map(({ image }) => images[image][2]))].filter((each) => each >= 0);
+cameras.sort((a, b) => a - b);
 
 // The script runs before the browser has read the pictures, which come after it: figures need not wait for them.
 const parsed = new Promise((resolve) => {

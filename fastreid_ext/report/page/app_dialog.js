@@ -2,8 +2,10 @@
 
 const dialog = byId("query");
 let openedFrom = null;
+let opened = null;
 
 function openQuery(query) {
+  opened = query;
   state.query = String(query);
   writeAddress();
   fillDialog(query);
@@ -14,7 +16,8 @@ function openQuery(query) {
 }
 
 function queryClosed() {
-  const place = shownQueries().indexOf(Number(state.query));
+  const place = shownQueries().indexOf(opened);
+  opened = null;
   state.query = "";
   writeAddress();
   dialog.replaceChildren();
@@ -23,8 +26,9 @@ function queryClosed() {
 
 function moveInDialog(step) {
   const shown = shownQueries();
-  const place = shown.indexOf(Number(state.query));
-  const next = shown[place + step];
+  const place = shown.indexOf(opened);
+  // A query that the filters hide, opened from elsewhere, has no neighbours.
+  const next = place < 0 ? undefined : shown[place + step];
   if (next !== undefined) openQuery(next);
 }
 
@@ -55,7 +59,7 @@ function dialogHead(query) {
   const place = shown.indexOf(query);
   const button = (text, label, click, disabled = false) =>
     make("button", { type: "button", "aria-label": label, title: label, click, disabled }, text);
-  const copy = make("button", { type: "button", class: "plain", click: () => copyPath(path, copy) }, "Copy path");
+  const copy = make("button", { type: "button", class: "plain", click: () => copyPath(payload.folder + path, copy) }, "Copy path");
   return make(
     "header",
     {},
@@ -78,7 +82,7 @@ function dialogHead(query) {
 }
 
 function hasMaps(query) {
-  const shown = (row) => [row.image, ...row.results.map(([image]) => image)];
+  const shown = (row) => [row.image, ...rankedResults(row).map(([[image]]) => image)];
   return models.some((model, place) => shown(model.queries[query]).some((image) => activationOf.has(`${place}:${image}`)));
 }
 
@@ -93,24 +97,27 @@ function toggleMaps() {
   dialog.querySelector(".maps-button")?.setAttribute("aria-pressed", String(pressed));
 }
 
-function dialogTile(result, i, model) {
-  const [, pid, camera] = images[result[0]];
-  const facts = make("span", { class: "quiet" }, joined(`pid ${pid}`, shortCamera(camera)));
-  const [rank, distance] = [make("span", { class: "rank" }, `${i + 1}`), far(result[1])];
-  const shown = tile(result, i + 1, frames(result[0], model, altOf(result, i + 1)));
-  shown.lastChild.replaceChildren(rank, distance, facts);
-  return shown;
+/** The tiles of the list with more room: map, rank and pid. */
+function largeTiles(query, model) {
+  const ranked = rankedResults(models[model].queries[query]);
+  return tilesOf(query, model, (image, alt) => frames(image, model, alt)).map((shown, i) => {
+    const [[image, distance], rank] = ranked[i];
+    const [, pid, camera] = images[image];
+    const facts = make("span", { class: "quiet" }, joined(`pid ${pid}`, shortCamera(camera)));
+    shown.lastChild.replaceChildren(make("span", { class: "rank" }, count(rank)), far(distance), facts);
+    return shown;
+  });
 }
 
 function found(query, model) {
-  const { results, matches } = models[model].queries[query];
+  const { matches } = models[model].queries[query];
   const facts = [apText(query, model), firstText(query, model), plural(matches, "match", "matches") + " in the gallery"];
   return make(
     "section",
     { class: tone(model), "aria-label": models[model].name },
     make("h3", {}, isPair ? make("span", { class: "swatch" }) : null, models[model].name, model ? differenceBadge(query) : null),
     make("p", { class: "quiet" }, joined(...facts)),
-    make("div", { class: "tiles" }, ...results.map((result, i) => dialogTile(result, i, model))),
+    make("div", { class: "tiles" }, ...largeTiles(query, model)),
   );
 }
 

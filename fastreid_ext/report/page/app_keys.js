@@ -27,7 +27,7 @@ const inRow = { ArrowDown: inPage.j, ArrowUp: inPage.k };
 function actionOf({ key, target }) {
   if (byId("keys").open) return undefined;
   if (dialog.open) return inDialog[key];
-  if (target.matches("input, select, textarea")) return key === "Escape" ? () => target.blur() : undefined;
+  if (target.matches("input:not([type=checkbox]), select")) return key === "Escape" ? () => target.blur() : undefined;
   return inPage[key] ?? (target.closest(".row") ? inRow[key] : undefined);
 }
 

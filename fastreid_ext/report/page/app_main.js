@@ -26,11 +26,17 @@ function showSection(id) {
 }
 
 function showHead() {
-  const { title, dataset } = payload;
+  const { title, dataset, totals } = payload;
   byId("title").textContent = title;
-  const shown = new Set(models[0].queries.map(({ image }) => images[image][1]));
-  const sizes = [plural(queryCount, "query", "queries"), plural(shown.size, "identity", "identities")];
-  byId("subtitle").textContent = joined(dataset, ...sizes);
+  const { queries, gallery, identities } = totals;
+  const listed = queryCount < queries ? ` (${count(queryCount)} listed)` : "";
+  byId("subtitle").textContent = joined(
+    dataset,
+    plural(queries, "query", "queries") + listed,
+    plural(identities, "identity", "identities"),
+    plural(gallery, "gallery image"),
+    payload.folder,
+  );
   for (const [id, name] of SECTIONS) {
     if (byId(id).hidden) continue;
     const text = id === "notes" ? plural(payload.notes.length, "note") : name;
@@ -89,7 +95,14 @@ function followAddress() {
   else if (dialog.open) dialog.close();
 }
 
+/** What an older browser makes of the style is hard to look at, and no fault of the results. */
+function warnOldBrowsers() {
+  if (CSS.supports("color", "light-dark(#000, #fff)") && CSS.supports("selector(:has(a))")) return;
+  byId("title").before(make("p", { role: "alert" }, "This browser is too old for this page, which needs one of mid 2024 or newer."));
+}
+
 function start() {
+  warnOldBrowsers();
   readAddress();
   setTileSize();
   showFigures();

@@ -18,6 +18,17 @@ function powerTicks(low, high) {
   return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
 }
 
+/** Index of the last of ascending `values` that is at most `value`; nulls, which come first, are below all. */
+function stepAt(values, value) {
+  let [low, high] = [0, values.length - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (values[middle] <= value) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
 /** Takes values of an axis to the drawing and back. */
 class Scale {
   constructor({ low, high, log = false }, start, end) {
@@ -98,25 +109,45 @@ class Plot {
     return draw("circle", { cx: this.x.place(x), cy: this.y.place(y), r: 4, class: name });
   }
 
-  /** `read(x)` gives {x, points: [[x, y, class]], text} of what lies under the pointer; `choose(x)` hears of clicks. */
-  follow(caption, read, choose) {
+  /**
+   * Tells what lies under the pointer, or under the arrow keys, which go from one of `values` to the next.
+   * `read(x)` gives {x, points: [[x, y, class]], text}; `choose(x)` hears of clicks and of Enter; `chosen` is where it was.
+   */
+  follow(caption, read, { values, choose = null, chosen = null }) {
     const rest = caption.textContent;
+    const show = (value) => {
+      const { x, points, text } = read(value);
+      const at = this.x.place(x);
+      const rule = draw("line", { x1: at, x2: at, y1: FRAME.top, y2: this.bottom, class: "pointer" });
+      this.marks.replaceChildren(rule, ...points.map((each) => this.circle(each)));
+      caption.textContent = text;
+    };
+    const leave = () => {
+      this.marks.replaceChildren();
+      caption.textContent = rest;
+    };
     const valueAt = (event) => {
       const box = this.root.getBoundingClientRect();
       return this.x.value(((event.clientX - box.left) / box.width) * FRAME.width);
     };
     this.root.append(this.marks);
-    this.root.addEventListener("pointermove", (event) => {
-      const { x, points, text } = read(valueAt(event));
-      const at = this.x.place(x);
-      const rule = draw("line", { x1: at, x2: at, y1: FRAME.top, y2: this.bottom, class: "pointer" });
-      this.marks.replaceChildren(rule, ...points.map((each) => this.circle(each)));
-      caption.textContent = text;
-    });
-    this.root.addEventListener("pointerleave", () => {
-      this.marks.replaceChildren();
-      caption.textContent = rest;
-    });
+    this.root.addEventListener("pointermove", (event) => show(valueAt(event)));
+    this.root.addEventListener("pointerleave", leave);
+    this.root.addEventListener("blur", leave);
     if (choose) this.root.addEventListener("click", (event) => choose(valueAt(event)));
+    this.listenToKeys(values, chosen === null ? -1 : stepAt(values, chosen), show, choose);
+  }
+
+  listenToKeys(values, start, show, choose) {
+    let place = start;
+    this.root.setAttribute("tabindex", "0");
+    this.root.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (step) place = Math.min(Math.max(place + step, 0), values.length - 1);
+      if (step) show(values[place]);
+      else if (event.key === "Enter" && choose && place >= 0) choose(values[place]);
+      else return;
+      event.preventDefault();
+    });
   }
 }

@@ -14,9 +14,7 @@ function field(label, ...controls) {
 }
 
 function cameraField() {
-  const cameras = [...new Set(models[0].queries.map((query) => images[query.image][2]))].filter((each) => each >= 0);
   if (!cameras.length) return null;
-  cameras.sort((a, b) => a - b);
   const options = [["", "all"], ...cameras.map((camera) => [String(camera), String(camera)])];
   return field("camid", make("select", { name: "camera" }, ...options.map(option)));
 }
@@ -39,7 +37,7 @@ function makeFilters() {
   form.append(
     field("Sort by", make("select", { name: "sort" }, ...sorts)),
     ...[modelField()].filter(Boolean),
-    field("pid", make("input", { name: "pid", inputmode: "numeric", placeholder: "12, 40", size: 7 })),
+    field("pid", make("input", { name: "pid", inputmode: "numeric", placeholder: "12, 40-45", size: 9 })),
     ...[cameraField()].filter(Boolean),
     apField(),
     field("Path has", make("input", { type: "search", name: "text", placeholder: "press /", size: 12 })),

@@ -4,15 +4,27 @@ const mark = (isRight) => make("span", { class: "mark", "aria-hidden": "true" },
 
 const told = (path, pid, camera) => [path, `pid ${pid}`, cameraName(camera)].filter(Boolean).join(", ");
 const factsOf = (pid, camera) => joined(`pid ${pid}`, cameraName(camera));
-const shortCamera = (camera) => (camera < 0 ? "" : `c${camera}`);
+const shortCamera = (camera) => (camera < 0 ? "" : `cam ${camera}`);
+
+/** Results as [result, rank, false]; behind them, as [result, rank, true], the first right one if it comes later. */
+function rankedResults({ results, found, first }) {
+  const ranked = results.map((result, i) => [result, i + 1, false]);
+  return found ? [...ranked, [found, first, true]] : ranked;
+}
+
+/** Tiles of the results of a query; `frame` makes what is in one from the image and what it is called. */
+function tilesOf(query, model, frame) {
+  const row = models[model].queries[query];
+  return rankedResults(row).map(([result, rank, isLater]) => tile(result, rank, frame(result[0], altOf(result, rank)), isLater));
+}
 
 /** A result: a picture in a green frame with a tick, or a red one with a cross; what is under it, and more on hover. */
-function tile([image, distance, isRight], rank, frame) {
+function tile([image, distance, isRight], rank, frame, isLater) {
   const [path, pid, camera] = images[image];
-  const caption = joined(shortCamera(camera), far(distance));
+  const caption = joined(isLater ? `rank ${count(rank)}` : shortCamera(camera), far(distance));
   return make(
     "figure",
-    { class: `tile ${isRight ? "right" : "wrong"}`, title: `${rank}. ${told(path, pid, camera)}` },
+    { class: `tile ${isRight ? "right" : "wrong"}${isLater ? " later" : ""}`, title: `${rank}. ${told(path, pid, camera)}` },
     make("div", { class: "frame" }, ...frame, mark(isRight)),
     make("figcaption", {}, make("span", { class: "unseen" }, `${isRight ? "right" : "wrong"}, `), caption),
   );
@@ -22,7 +34,7 @@ const altOf = ([image], rank) => `rank ${rank}: pid ${images[image][1]}`;
 
 function apText(query, model) {
   const { ap: precision } = models[model].queries[query];
-  return precision === null ? "no match" : `AP ${(100 * precision).toFixed(1)}`;
+  return precision === null ? "no match" : `AP ${percentOf(precision)}`;
 }
 
 function firstText(query, model) {
@@ -42,8 +54,6 @@ function modelName(model) {
 }
 
 function strip(query, model) {
-  const { results } = models[model].queries[query];
-  const tiles = results.map((result, i) => tile(result, i + 1, [picture(thumbnails, result[0], altOf(result, i + 1))]));
   return make(
     "div",
     { class: `strip ${tone(model)}` },
@@ -55,7 +65,7 @@ function strip(query, model) {
       make("span", { class: "quiet" }, firstText(query, model)),
       model === 1 ? differenceBadge(query) : null,
     ),
-    make("div", { class: "tiles" }, ...tiles),
+    make("div", { class: "tiles" }, ...tilesOf(query, model, (shown, alt) => [picture(thumbnails, shown, alt)])),
   );
 }
 

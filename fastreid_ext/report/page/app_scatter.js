@@ -3,19 +3,22 @@
 const PAD = 12;
 const scatters = [];
 
-/** Neighbouring pids get colours far apart: steps of the golden angle around the circle of hues. */
-const hueOf = (pid) => (pid * 137.508) % 360;
+/** Hues of identities, in the order of their pids: steps of the golden angle, which no two of a few dozen share. */
+function huesOf(map) {
+  const pids = [...new Set(map.images.map((image) => images[image][1]))].sort((a, b) => a - b);
+  return new Map(pids.map((pid, place) => [pid, (place * 137.508) % 360]));
+}
 
 class Scatter {
   constructor(model, place) {
-    Object.assign(this, { map: model.tsne, pid: null, near: null });
+    Object.assign(this, { map: model.tsne, hues: huesOf(model.tsne), pid: null, near: null });
     this.canvas = make("canvas", { role: "img", "aria-label": `t-SNE of ${plural(this.map.images.length, "image")}, ${model.name}` });
     this.card = make("div", { class: "card", hidden: true });
     const stage = make("div", { class: "stage" }, this.canvas, this.card);
     this.figure = make("figure", { class: tone(place) }, isPair ? make("figcaption", {}, make("span", { class: "swatch" }), model.name) : null, stage);
-    this.canvas.addEventListener("pointermove", (event) => this.pointed(event));
-    this.canvas.addEventListener("pointerleave", () => this.pointAt(null));
-    this.canvas.addEventListener("click", () => this.open());
+    this.canvas.addEventListener("pointermove", (event) => event.pointerType === "touch" || this.pointed(event));
+    this.canvas.addEventListener("pointerleave", ({ pointerType }) => pointerType === "touch" || this.pointAt(null));
+    this.canvas.addEventListener("click", (event) => this.clicked(event));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
@@ -38,11 +41,11 @@ class Scatter {
       const pid = images[image][1];
       const [x, y] = this.at(i);
       const isBright = this.pid === null || this.pid === pid;
-      brush.fillStyle = `hsl(${hueOf(pid)} 60% ${isDark ? 62 : 45}% / ${isBright ? 0.9 : 0.12})`;
+      brush.fillStyle = `hsl(${this.hues.get(pid)} 60% ${isDark ? 62 : 45}% / ${isBright ? 0.9 : 0.12})`;
       brush.beginPath();
       brush.arc(x, y, this.near === i ? 6 : this.pid === pid ? 4.5 : 3, 0, 2 * Math.PI);
       brush.fill();
-      if (!isBright || !queryOfImage.has(image)) return;
+      if (!isBright || !map.queries[i]) return;
       brush.stroke();
     });
   }
@@ -71,12 +74,14 @@ class Scatter {
     }
     this.card.hidden = image === null;
     this.canvas.classList.toggle("opens", queryOfImage.has(image));
-    if (image !== null) this.showCard(image, ...this.at(near));
+    if (image !== null) this.showCard(near, ...this.at(near));
   }
 
-  showCard(image, x, y) {
+  showCard(near, x, y) {
+    const image = this.map.images[near];
     const [path, pid, camera] = images[image];
-    const note = queryOfImage.has(image) ? "a query: click to open" : "of the gallery";
+    const ofQuery = queryOfImage.has(image) ? "a query: click to open" : "a query that is not listed";
+    const note = this.map.queries[near] ? ofQuery : "of the gallery";
     this.card.replaceChildren(
       picture(thumbnails, image, path),
       make("span", {}, factsOf(pid, camera)),
@@ -88,9 +93,12 @@ class Scatter {
     this.card.style.top = `${y}px`;
   }
 
-  open() {
-    const query = queryOfImage.get(this.map.images[this.near]);
-    if (query !== undefined) openQuery(query);
+  /** A finger, which cannot point without a click, points with the first and opens with the second. */
+  clicked({ offsetX, offsetY, pointerType }) {
+    const near = this.nearest(offsetX, offsetY);
+    const query = queryOfImage.get(this.map.images[near]);
+    if (pointerType === "touch" && near !== this.near) this.pointAt(near);
+    else if (query !== undefined) openQuery(query);
   }
 }
 

@@ -1,5 +1,8 @@
 // Which queries are shown, in which order.
 
+/** As it is shown, which is what filters compare, too. */
+const percentOf = (precision) => (100 * precision).toFixed(1);
+
 const ap = (query, model) => models[model].queries[query].ap ?? 0;
 const gain = (query) => ap(query, 1) - ap(query, 0);
 
@@ -15,22 +18,26 @@ if (isPair) {
   SORTS.set("gained", { label: "AP, most gained first", key: (query) => -gain(query) });
 }
 
-const numbersIn = (text) => (text.match(/-?\d+/g) ?? []).map(Number);
+/** What "12, 40-45" says of a number; a text without any number is true of none. */
+function rangesIn(text) {
+  const ranges = [...text.matchAll(/(\d+)(?:\s*[-\u2013]\s*(\d+))?/g)].map(([, low, high = low]) => [Number(low), Number(high)]);
+  return (number) => ranges.some(([low, high]) => low <= number && number <= high);
+}
 
 /** Every filter that is set, as a function of a query. */
 function filters() {
   const { pid, camera, text, failures, from, to } = state;
   const model = Number(state.model);
-  const pids = new Set(numbersIn(pid));
+  const isWanted = rangesIn(pid);
   const words = text.toLowerCase();
   const row = (query) => models[model].queries[query];
   return [
-    pids.size && ((query) => pids.has(imageOf(query)[1])),
+    pid.trim() && ((query) => isWanted(imageOf(query)[1])),
     camera && ((query) => imageOf(query)[2] === Number(camera)),
     words && ((query) => imageOf(query)[0].toLowerCase().includes(words)),
     failures && ((query) => row(query).first > 1),
-    from && ((query) => row(query).ap !== null && 100 * row(query).ap >= Number(from)),
-    to && ((query) => row(query).ap !== null && 100 * row(query).ap <= Number(to)),
+    from && ((query) => row(query).ap !== null && Number(percentOf(row(query).ap)) >= Number(from)),
+    to && ((query) => row(query).ap !== null && Number(percentOf(row(query).ap)) <= Number(to)),
   ].filter(Boolean);
 }
 

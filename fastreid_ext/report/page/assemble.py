@@ -74,7 +74,8 @@ def _markup(payload: Payload, thumbnails: Sequence[bytes]) -> str:
     style = _read("style.css")
     script = f'(() => {{\n"use strict";\n{"".join(_read(f"app_{name}.js") for name in _SCRIPTS)}}})();\n'
     return Template(_read("page.html")).substitute(
-        title=html.escape(payload["title"]),
+        # Names of folders are bytes, which need not be text.
+        title=html.escape(payload["title"].encode("utf-8", "replace").decode()),
         policy="; ".join(
             [
                 "default-src 'none'",
