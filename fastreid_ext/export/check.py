@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from fastreid_ext.export.errors import ExportError
 from fastreid_ext.inference.embedder import Embedder
 
-__all__ = ["TOLERANCE", "check", "differences", "random_images"]
+__all__ = ["TOLERANCE", "check", "differences", "largest_difference", "random_images"]
 
 TOLERANCE = 1e-4
 """Of the values of embeddings of length 1."""
@@ -32,7 +31,7 @@ def random_images(size: tuple[int, int]) -> Tensor:
 
 
 def differences(file: Embedder, model: Embedder, images: Mapping[str, Tensor]) -> dict[str, float]:
-    """The largest absolute differences of values of normalised embeddings, by kind of images.
+    """The largest differences of any value of embeddings, where those of the model have length 1, by kind of images.
 
     Args:
         file: as it was written.
@@ -47,6 +46,16 @@ def differences(file: Embedder, model: Embedder, images: Mapping[str, Tensor]) -
         kind: float(torch.tensor([_difference(file, model, batch) for batch in _batches(some)]).max())
         for kind, some in images.items()
     }
+
+
+def largest_difference(found: Tensor, expected: Tensor) -> float:
+    """Of any value, where what is expected has length 1: neither direction nor length may differ.
+
+    Shape:
+        found, expected: (N, D).
+    """
+    lengths = expected.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    return float(((found - expected) / lengths).abs().max())
 
 
 def check(file: Embedder, model: Embedder, images: Mapping[str, Tensor]) -> dict[str, float]:
@@ -76,7 +85,7 @@ def _batches(images: Tensor) -> Iterator[Tensor]:
 
 
 def _difference(file: Embedder, model: Embedder, images: Tensor) -> float:
-    ours, theirs = (normalize(embedder.embed(images)) for embedder in (file, model))
+    ours, theirs = (embedder.embed(images) for embedder in (file, model))
     if ours.shape != theirs.shape:
         raise ExportError(f"the exported model gives embeddings {tuple(ours.shape)} in place of {tuple(theirs.shape)}")
-    return float((ours - theirs).abs().max())
+    return largest_difference(ours, theirs)

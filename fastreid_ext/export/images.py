@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fastreid_ext.data.datasets import build_dataset
+from fastreid_ext.data.datasets import DATASETS, build_dataset
 from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.evaluation.feature_set import test_samples
 from fastreid_ext.export.errors import ExportError
@@ -25,7 +25,7 @@ def real_images(
     """Images of a folder or a data set, spread over all of it, as models take them. Unreadable ones are left out.
 
     Args:
-        source: a folder, or the spec of a data set.
+        source: the spec of a data set, or a folder.
         size: height and width.
         count: how many, or fewer if there are no more.
         split: images of a data set that are meant.
@@ -52,7 +52,8 @@ def real_images(
 
 
 def _paths(source: str, split: str, root: str) -> Sequence[str | Path]:
-    if Path(source).is_dir():
+    # Where data sets lie, their folders have their names.
+    if source.partition(":")[0] not in DATASETS.names() and Path(source).is_dir():
         return images_in(source)
     dataset = build_dataset(source, root)
     return [sample.path for sample in (dataset.train if split == "train" else test_samples(dataset))]

@@ -40,6 +40,7 @@ def quantize(model: str | os.PathLike[str], path: str | os.PathLike[str], images
 
     Raises:
         ExportError: there are no images, or onnxruntime cannot quantise the model.
+        CheckpointError, CardError: the ONNX file cannot be read, or is not of this package.
         ImportError: onnx or onnxruntime is not installed.
         OSError: the file cannot be written.
     """
@@ -51,17 +52,21 @@ def quantize(model: str | os.PathLike[str], path: str | os.PathLike[str], images
     path = Path(path)
     with staged(path) as temporary, tempfile.TemporaryDirectory() as folder:
         simplified = Path(folder) / "simplified.onnx"
-        with quiet():
-            quantization.shape_inference.quant_pre_process(os.fspath(model), simplified, skip_symbolic_shape=True)
-            quantization.quantize_static(
-                simplified,
-                temporary,
-                _reader(source, images),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
-            )
+        try:
+            with quiet():
+                quantization.shape_inference.quant_pre_process(os.fspath(model), simplified, skip_symbolic_shape=True)
+                quantization.quantize_static(
+                    simplified,
+                    temporary,
+                    _reader(source, images),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    per_channel=True,
+                )
+        # Which errors it raises, onnxruntime does not say.
+        except Exception as error:
+            raise ExportError(f"onnxruntime cannot quantise {os.fspath(model)}: {error}") from error
         quantized = onnx.load(temporary)
         digest = hashlib.sha256(source.card.fingerprint.encode())
         for initializer in quantized.graph.initializer:

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastreid_ext.data.datasets import ReIDDataset, build_dataset
 from fastreid_ext.evaluation.feature_files import has_suffix, load_features
@@ -139,11 +140,23 @@ def _doubts_about(predictor: Predictor, features: FeatureSet) -> list[str]:
     if not at_hand:
         return ["whose features these are could not be checked, as their images are not at hand"]
     embedded = predictor.embed([features.paths[place] for place in at_hand])
-    distances = cosine_distance(embedded, features.values[at_hand].to(embedded)).diagonal()
+    distances = _differences(embedded, features.values[at_hand].to(embedded), predictor.card)
     if bool((distances > _OTHER_MODEL).any()):
         worst = at_hand[int(distances.argmax())]
         raise ThresholdError(
             f"{features.name} holds features of another model or of other options: that of {features.paths[worst]} "
-            f"lies at a cosine distance of {float(distances.max()):.2g} from what this model gives"
+            f"differs from what this model gives by as much as a cosine distance of {float(distances.max()):.2g}"
         )
     return []
+
+
+def _differences(own: Tensor, other: Tensor, card: ModelCard) -> Tensor:
+    """Cosine distances of pairs of embeddings; where lengths count in the comparison, as if lengths were angles.
+
+    Shape:
+        own, other: (N, D). Result: (N,).
+    """
+    if card.metric == "cosine" and card.beta is None:
+        return cosine_distance(own, other).diagonal()
+    relative: Tensor = torch.linalg.vector_norm(own - other, dim=1) / torch.linalg.vector_norm(own, dim=1)
+    return relative.square() / 2

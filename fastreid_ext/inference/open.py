@@ -63,7 +63,8 @@ def open_embedder(
     if suffix not in EXPORTED:
         return CheckpointEmbedder.load(path, config=config, device=str(device), options=options)
     if not Path(path).is_file():
-        raise CheckpointError(f"no exported model {Path(path).absolute()}")
+        hint = ": fetch it first, only checkpoints are opened at an address" if is_url(source) else ""
+        raise CheckpointError(f"no exported model {source if is_url(source) else Path(path).absolute()}{hint}")
     if config:
         raise ConfigError(f"{path} is an exported model, which has its config within: leave config out")
     module, _, name = EXPORTED[suffix].rpartition(".")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -98,7 +97,8 @@ class Predictor:
         self.embedder = source
         self.batch_size: int = batch_size or saved_test_option(self.card, "IMS_PER_BATCH")
         self._threads = threads or default_threads()
-        self._turn = threading.Lock()
+        self._readers: ThreadPoolExecutor | None = None
+        self._turn, self._opening = threading.Lock(), threading.Lock()
 
     @property
     def card(self) -> ModelCard:
@@ -169,7 +169,7 @@ class Predictor:
             Result: (Na, Nb).
 
         Raises:
-            UnreadableImages, ValueError, TypeError: see `embed`; also embeddings of another width.
+            UnreadableImages, ValueError, TypeError: see `embed`; also embeddings of another width, or not finite.
         """
         return similarity(self._embeddings(a), self._embeddings(b), metric=self.card.metric, beta=self.card.beta)
 
@@ -219,9 +219,12 @@ class Predictor:
         with self._turn:
             return self.embedder.embed(batch)
 
-    @cached_property
+    @property
     def _pool(self) -> ThreadPoolExecutor:
-        return single_threaded_pool(self._threads, name="read")
+        # Two threads that come first at the same time share one.
+        with self._opening:
+            self._readers = self._readers or single_threaded_pool(self._threads, name="read")
+        return self._readers
 
 
 def _placed(item: ImageLike, error: UnreadableImage, place: int) -> UnreadableImage:

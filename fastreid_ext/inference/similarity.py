@@ -29,16 +29,23 @@ def similarity(a: Tensor, b: Tensor, *, metric: Metric = "cosine", beta: float |
         Result: (N, M).
 
     Raises:
-        ValueError: the metric is unknown.
+        ValueError: the metric is unknown, or embeddings are not finite.
     """
     check_metric(metric)
     if beta is not None:
         a, b = beta_normalize(a, beta), beta_normalize(b, beta)
-    return 1 - cosine_distance(a, b) if metric == "cosine" else -euclidean_distance(a, b, squared=True)
+    result = 1 - cosine_distance(a, b) if metric == "cosine" else -euclidean_distance(a, b, squared=True)
+    if not result.isfinite().all():
+        raise ValueError(
+            "similarities are not finite, as the embeddings are not: has the training of the model diverged?"
+        )
+    return result
 
 
 def as_embeddings(values: Any, dim: int) -> Tensor | None:
-    """Arrays and tensors of floats with one or two axes, which no image has, as rows; None for anything else.
+    """Arrays and tensors of floats with one or two axes as rows; None for anything else.
+
+    A grey image (H, W) of floats is taken for embeddings, too: give it as (H, W, 1).
 
     Shape:
         Result: (N, dim), float32, on the CPU.

@@ -50,6 +50,20 @@ def test_all_formats_and_int8(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert sorted(path.name for path in run.iterdir()) == sorted([*names, "model_best.pth"])
 
 
+def test_files_are_evaluated_beside_the_evaluation(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(run), "--format", "all", "--int8", "--evaluate", "TEST.FLIP.ENABLED", "True"])
+    lines = capsys.readouterr().out.splitlines()
+    (spec,) = {line.split("|")[1].split(",")[0].strip() for line in lines if ", evaluation" in line}
+    evaluation = row(lines, f"{spec}, evaluation").split("|")[2:]
+    for kind in ("Predictor", "onnx", "pt2", "safetensors"):
+        assert row(lines, f"{spec}, {kind}").split("|")[2:] == evaluation
+    found = {cells[2].strip(): cells for line in lines if len(cells := line.split("|")) == 6 and spec in line}
+    assert list(found) == ["Predictor", "onnx", "pt2", "safetensors", "int8"]
+    for kind, (_, _, _, images, difference, _) in found.items():
+        assert int(images) == 18
+        assert (0 < float(difference) < 1e-6) == (kind != "int8")
+
+
 def test_one_format_to_a_file_of_that_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "mine.safetensors"
     main([str(run / "model_best.pth"), "--format", "safetensors", "--output", str(output), "--images", str(run.parent)])
@@ -106,7 +120,8 @@ def test_what_does_not_go_together(
     ):
         assert said in failure([run, *words], capsys)
     assert "is an exported model: export the checkpoint" in failure([exported["onnx"]], capsys)
-    assert "does not name: export the checkpoint" in failure([exported["safetensors"], "--int8"], capsys)
+    for option in ("--int8", "--evaluate"):
+        assert f"{option} is measured on a run's data" in failure([exported["safetensors"], option], capsys)
     assert "no checkpoint" in failure([tmp_path / "nothing.pth"], capsys)
 
 

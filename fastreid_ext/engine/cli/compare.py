@@ -9,7 +9,8 @@ from pathlib import Path
 from fastreid_ext.config import ConfigError
 from fastreid_ext.engine.cli.arguments import misplaced_option
 from fastreid_ext.engine.cli.errors import run
-from fastreid_ext.inference import Predictor, Threshold, calibrate
+from fastreid_ext.inference import CheckpointEmbedder, Predictor, Threshold, calibrate
+from fastreid_ext.utils.files import check_writable
 from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
@@ -69,8 +70,12 @@ def _predictor(args: argparse.Namespace, model: str, options: Sequence[str]) -> 
 
 
 def _calibrate(args: argparse.Namespace, files: Sequence[str], options: Sequence[str]) -> None:
+    check_writable(args.output, "--output")
     predictor = _predictor(args, files[0], options)
-    threshold = calibrate(predictor, args.calibrate, fpr=args.fpr)
+    root = dict(zip(options[::2], options[1::2], strict=False)).get("DATASETS.ROOT", "")
+    if isinstance(predictor.embedder, CheckpointEmbedder):
+        root = root or predictor.embedder.cfg.DATASETS.ROOT
+    threshold = calibrate(predictor, args.calibrate, fpr=args.fpr, root=root)
     threshold.save(args.output)
     print(f"threshold: {_KINDS[threshold.metric]} {threshold.value:.6g}")
     print(_rates(threshold))

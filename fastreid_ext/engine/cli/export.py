@@ -10,18 +10,18 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from fastreid_ext.config import CfgNode, ConfigError
-from fastreid_ext.data.datasets import DatasetError, build_dataset
+from fastreid_ext.config import ConfigError
+from fastreid_ext.data.datasets import DatasetError
 from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
-from fastreid_ext.evaluation.evaluator import evaluate_features, results_table
+from fastreid_ext.engine.cli.export_figures import compare_with_each_other, compare_with_evaluation
 from fastreid_ext.export import FORMATS, ExportError, export_model
 from fastreid_ext.export.check import differences, random_images
+from fastreid_ext.export.exporting import Exported
 from fastreid_ext.export.images import real_images
 from fastreid_ext.export.int8 import quantize
 from fastreid_ext.export.speed import images_per_second
 from fastreid_ext.inference import CheckpointEmbedder, Embedder, open_embedder
-from fastreid_ext.inference.features import features_of
 from fastreid_ext.inference.weights_embedder import WeightsEmbedder
 from fastreid_ext.utils.download import is_url
 from fastreid_ext.utils.logger import get_logger, setup_logger
@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER or SPEC",
         help=f"{_CALIBRATED} images for --int8 (default: of the first of DATASETS.NAMES, those for training)",
     )
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="also evaluate the checkpoint and each file on DATASETS.TESTS, and compare their embeddings",
+    )
     parser.add_argument("--config-file", default="", metavar="FILE", help="of a checkpoint that has none within")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to overwrite")
     return parser
@@ -89,9 +94,10 @@ def _program(args: argparse.Namespace) -> None:
     model = open_embedder(args.model, device="cpu", options=args.options, config=args.config_file)
     if not isinstance(model, CheckpointEmbedder):
         raise ExportError(f"{args.model} is an exported model: export the checkpoint that it was made of")
-    if args.int8 and isinstance(model, WeightsEmbedder):
+    if (args.int8 or args.evaluate) and isinstance(model, WeightsEmbedder):
+        option = "--int8" if args.int8 else "--evaluate"
         raise ExportError(
-            f"--int8 is measured on a run's data, which {args.model} does not name: export the checkpoint"
+            f"{option} is measured on a run's data, which {args.model} does not name: export the checkpoint"
         )
     paths = _paths(args, model)
     # Before minutes of work.
@@ -99,13 +105,16 @@ def _program(args: argparse.Namespace) -> None:
     images = _images(args, model)
     written, failures = _write(args, model, paths, images)
     if calibration is not None and "onnx" in written:
-        written["int8"] = paths["onnx"].with_suffix(".int8.onnx")
-        quantize(paths["onnx"], written["int8"], calibration)
-    embedders = {kind: open_embedder(path, device="cpu") for kind, path in written.items()}
+        path = paths["onnx"].with_suffix(".int8.onnx")
+        quantize(paths["onnx"], path, calibration)
+        written["int8"] = Exported(path, differences(open_embedder(path, device="cpu"), model, images))
+    embedders = {kind: open_embedder(file.path, device="cpu") for kind, file in written.items()}
     if written:
-        print(_table(model, embedders, images))
-    if "int8" in written:
-        _print_figures(model.cfg, {"float": embedders["onnx"], "int8": embedders["int8"]})
+        print(_table(model, embedders, written, list(images)))
+    if written and args.evaluate:
+        compare_with_evaluation(model, embedders)
+    elif "int8" in written:
+        compare_with_each_other(model.cfg, {"float": embedders["onnx"], "int8": embedders["int8"]})
     if failures:
         raise ExportError("\n".join(failures))
 
@@ -143,33 +152,35 @@ def _test_set(model: CheckpointEmbedder) -> str:
 
 def _calibration(args: argparse.Namespace, model: CheckpointEmbedder) -> Tensor:
     data = model.cfg.DATASETS
-    source = args.calibration or data.NAMES[0]
+    source = args.calibration or next(iter(data.NAMES), "")
+    if not source:
+        raise ConfigError("--int8 is calibrated with images, and DATASETS.NAMES is empty: name a --calibration FOLDER")
     return real_images(source, model.card.size, count=_CALIBRATED, split="train", root=data.ROOT)
 
 
 def _write(
     args: argparse.Namespace, model: CheckpointEmbedder, paths: Mapping[str, Path], images: Mapping[str, Tensor]
-) -> tuple[dict[str, Path], list[str]]:
+) -> tuple[dict[str, Exported], list[str]]:
     """The files that were written, and what is wrong with the others."""
     written, failures = {}, []
     for kind, path in paths.items():
         get_logger(__name__).info(f"writing {path}")
         try:
-            export_model(model, path, preprocessing=args.preprocessing, images=images.get("real"))
+            written[kind] = export_model(model, path, preprocessing=args.preprocessing, images=images.get("real"))
         except ExportError as error:
             failures.append(f"{path} is not written: {error}")
-        else:
-            written[kind] = path
     return written, failures
 
 
-def _table(model: Embedder, files: Mapping[str, Embedder], images: Mapping[str, Tensor]) -> str:
-    """What files differ from PyTorch in, and how quick they are."""
+def _table(
+    model: Embedder, files: Mapping[str, Embedder], written: Mapping[str, Exported], images: Sequence[str]
+) -> str:
+    """What files differ from PyTorch in, by kind of images, and how quick they are."""
     rates = images_per_second({"torch": model, **files}, _BATCH_SIZES)
     rows = [["PyTorch", "", *("" for _ in images), *(f"{rate:.1f}" for rate in rates["torch"])]]
     for kind, embedder in files.items():
         size = f"{Path(embedder.source).stat().st_size / 1e6:.1f}"
-        found = (f"{value:.1e}" for value in differences(embedder, model, images).values())
+        found = (f"{value:.1e}" for value in written[kind].differences.values())
         rows.append([embedder.source, size, *found, *(f"{rate:.1f}" for rate in rates[kind])])
     headers = ["file", "MB", *(f"difference, {kind}" for kind in images), *(f"images/s, {n}" for n in _BATCH_SIZES)]
     columns = ["left", *["right"] * (len(headers) - 1)]
@@ -179,20 +190,3 @@ def _table(model: Embedder, files: Mapping[str, Embedder], images: Mapping[str, 
         f"{table}\ndifference: from PyTorch on {' and '.join(images)} images, the largest of values of embeddings of "
         f"length 1; images/s: {' or '.join(map(str, _BATCH_SIZES))} at a time, on {threads} of the CPU's cores"
     )
-
-
-def _print_figures(cfg: CfgNode, embedders: Mapping[str, Embedder]) -> None:
-    """What the evaluation says of each, on the test sets that are there."""
-    results = {}
-    for spec in cfg.DATASETS.TESTS:
-        try:
-            dataset = build_dataset(spec, cfg.DATASETS.ROOT)
-        except DatasetError as error:
-            get_logger(__name__).warning(f"mAP before and after INT8 is not known: {error}")
-            continue
-        for kind, embedder in embedders.items():
-            features = features_of(embedder, dataset, skip_unreadable=cfg.TEST.SKIP_UNREADABLE)
-            (figures,) = evaluate_features(cfg, [features]).values()
-            results[f"{spec}, {kind}"] = figures
-    if results:
-        print(results_table(results))
