@@ -18,7 +18,7 @@ from fastreid_ext.evaluation.rank_inputs import read_distances, read_labels
 from fastreid_ext.evaluation.rankings import Rankings
 from fastreid_ext.evaluation.roc import RocCurve, roc_curve
 
-__all__ = ["NearestImages", "Order", "Retrieved", "choose_queries"]
+__all__ = ["NearestImages", "Order", "Retrieved", "choose_queries", "new_identities_first"]
 
 Order = Literal["random", "best", "worst"]
 
@@ -217,7 +217,7 @@ def choose_queries(
         precisions = nearest.average_precisions()
         places = sorted(filter(nearest.has_match, places), key=precisions.__getitem__, reverse=order == "best")
     chosen: list[int] = []
-    for place in _new_identities_first(places, of_queries):
+    for place in new_identities_first(places, of_queries):
         if len(chosen) == number:
             break
         if nearest.has_match(place):
@@ -227,7 +227,8 @@ def choose_queries(
     return chosen
 
 
-def _new_identities_first(places: Iterable[int], pids: list[int]) -> Iterator[int]:
+def new_identities_first(places: Iterable[int], pids: list[int]) -> Iterator[int]:
+    """Places in their order, the first of each identity before all others."""
     seen: set[int] = set()
     others = []
     for place in places:

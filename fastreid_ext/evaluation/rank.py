@@ -165,7 +165,7 @@ def _summarise(scores: _Scores, max_rank: int) -> RankMetrics:
             f"none of the {len(first)} queries has a match in the gallery. Do query and gallery number identities "
             "alike? Are all images of an identity from one camera (or all camera ids the same), so that the camera "
             "rule removes every match? Then use protocol=Protocol(camera_rule=False), in a config the option "
-            "camera_rule=False of MarketLayout and ImageList, for feature files --no-camera-rule."
+            "camera_rule=False of MarketLayout and ImageList, --no-camera-rule of tools/evaluate.py for feature files."
         )
     cmc_ranks = scores.cmc_ranks[valid]
     reached = cmc_ranks.flatten().clamp_max(max_rank + 1).bincount(minlength=max_rank + 2)

@@ -16,7 +16,8 @@ from fastreid_ext.functional.beta_norm import beta_normalize
 from fastreid_ext.functional.distances import normalize
 from fastreid_ext.gallery.errors import AddingStopped
 from fastreid_ext.gallery.item import Item
-from fastreid_ext.gallery.store import FileState, Store
+from fastreid_ext.gallery.states import FileState
+from fastreid_ext.gallery.store import Store
 from fastreid_ext.inference import Embedded, ModelCard
 from fastreid_ext.utils.dist import is_main_process
 

@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 
 from fastreid_ext.gallery.errors import GalleryError
 from fastreid_ext.gallery.item import Item, Label
+from fastreid_ext.gallery.states import FileState, State
 from fastreid_ext.gallery.vector_file import VectorFile
 
-__all__ = ["FileState", "State", "Store"]
+__all__ = ["Store"]
 
 _DATABASE = "gallery.sqlite"
 _FORMAT = 1
@@ -37,39 +37,6 @@ CREATE TABLE items (
 """
 # File names are bytes, which SQLite keeps as they are when it is told that they are text.
 _PATH = "CAST(? AS TEXT)"
-
-
-@dataclass(frozen=True)
-class FileState:
-    """By which a changed file is known: bytes, and nanoseconds of its last change."""
-
-    size: int
-    mtime: int
-
-    @classmethod
-    def of(cls, path: str) -> FileState:
-        """Of a file; of one that is not there, a state that no file has."""
-        try:
-            found = Path(path).stat()
-        # Of a name that no file can have, too.
-        except (OSError, ValueError):
-            return cls(-1, -1)
-        return cls(found.st_size, found.st_mtime_ns)
-
-
-@dataclass(frozen=True)
-class State:
-    """What readers open.
-
-    Attributes:
-        vectors: name of their file.
-        rows: of it that are committed.
-        index: what is known of the index; None where there is none.
-    """
-
-    vectors: str
-    rows: int
-    index: dict[str, Any] | None
 
 
 class Store:

@@ -78,9 +78,11 @@ def model_file(source: str | os.PathLike[str]) -> Path:
     """The file itself, or the one to take of a run's folder.
 
     Raises:
-        CheckpointError: it is a folder without a model.
+        CheckpointError: it is a folder without a model, or seems to be meant as a folder and is not there.
     """
     path = Path(source)
+    if not path.suffix and not path.exists():
+        raise CheckpointError(f"no folder of a run and no checkpoint {path.absolute()}")
     if not path.is_dir():
         return path
     pointer = path / "last_checkpoint"

@@ -34,6 +34,9 @@ _COLOURS = np.array(
 class Attention:
     """Draws activation maps over images, as MSINet's Figs. 1 and 8 (Gu et al., CVPR 2023) show them.
 
+    Attributes:
+        positions: height and width of the last maps, before they are enlarged; known once one was made.
+
     Args:
         cfg: of the model.
         model: takes a batch dict.
@@ -44,6 +47,7 @@ class Attention:
         self._pipeline = build_test_pipeline(cfg)
         self._size: tuple[int, int] = tuple(cfg.INPUT.SIZE_TEST)
         self._device = next(model.parameters()).device
+        self.positions = (0, 0)
 
     @classmethod
     def of(cls, cfg: CfgNode, model: nn.Module) -> Attention | str:
@@ -73,6 +77,7 @@ class Attention:
         normalized = self._pipeline(images.to(self._device))
         with InferenceStrategies.from_config(self._cfg).applied(self._model):
             maps = activation_maps(self._model, {"images": normalized, "normalized": True})
+        self.positions = (maps.shape[1], maps.shape[2])
         smooth = F.interpolate(maps[:, None], normalized.shape[2:], mode="bicubic", align_corners=False)
         # Where the model has seen the middle only, the map ends with it.
         in_place: Tensor = center_crop(smooth.clamp_(0, 1), list(self._size))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from fastreid_ext.evaluation.feature_set import FeatureSet
+from fastreid_ext.evaluation.nearest_images import new_identities_first
 from fastreid_ext.evaluation.rankings import ranking_title
 from fastreid_ext.evaluation.tsne import choose_images, tsne
 from fastreid_ext.report.curves import curves_of
@@ -160,6 +161,7 @@ def _part(measured: Measured, shown: Shown, places: Sequence[int], images: _Show
         "figures": measured.figures,
         "curves": _curves(measured, notes),
         "tsne": _tsne(measured, shown.tsne, image_at, notes) if shown.tsne else None,
+        "positions": None if isinstance(model.attention, str) else model.attention.positions,
         "queries": rows,
     }
 
@@ -192,11 +194,11 @@ def _tsne(measured: Measured, number: int, image_at: Callable[[int], int], notes
 
 
 def _activation_images(measured: Measured, shown: Shown) -> list[int]:
-    """Queries and their first results: by turns the worst query and the best one."""
+    """Queries and their first results: by turns the worst query and the best one, of an identity each."""
     ascending = by_precision(measured.ranks.ap.tolist())
     turns = [place for pair in zip(ascending, reversed(ascending), strict=True) for place in pair]
     images: dict[int, None] = {}
-    for place in dict.fromkeys(turns):
+    for place in new_identities_first(dict.fromkeys(turns), measured.nearest.pids.tolist()):
         if len(images) >= shown.activations:
             break
         found = measured.nearest.of(place, _RESULTS_WITH_ACTIVATION)

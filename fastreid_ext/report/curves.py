@@ -13,7 +13,7 @@ __all__ = ["curves_of"]
 
 _BINS = 100
 _POINTS = 400
-# Of distances, that six digits still cut into bins.
+# Of the distances themselves: six digits still cut it into bins.
 _LEAST_RANGE = 0.002
 
 
@@ -37,7 +37,7 @@ def curves_of(ranks: RankMetrics, roc: RocCurve) -> Curves:
 
 
 def _edges(low: float, high: float) -> Tensor:
-    least = _LEAST_RANGE * max(abs(high), 1.0)
+    least = _LEAST_RANGE * (max(abs(low), abs(high)) or 1.0)
     if high - low < least:
         # A collapsed model finds all images at one distance, which is a bar and not nothing.
         low, high = (low + high - least) / 2, (low + high + least) / 2

@@ -85,6 +85,7 @@ class ModelPart(TypedDict):
         figures: such as {"mAP": 47.2, "mINP": 12.0, "Rank-1": 60.1}, in percent, in the order to show.
         curves: None where there is but one kind of pairs.
         tsne: None where it was not asked for.
+        positions: height and width of activation maps before they are enlarged; None without maps.
         queries: of the test set.
     """
 
@@ -95,6 +96,7 @@ class ModelPart(TypedDict):
     figures: dict[str, float]
     curves: Curves | None
     tsne: TSNE | None
+    positions: tuple[int, int] | None
     queries: list[QueryRow]
 
 

@@ -53,7 +53,14 @@ def test_without_test_sets_there_is_nothing_to_evaluate() -> None:
 
 
 def test_what_ranks_no_gallery_is_not_looked_at_as_one() -> None:
-    text = summarise(load_config("", ["TEST.EVALUATOR", "ClasEvaluator", "TEST.BEST_METRIC", "Acc@1"]), {}, None, {})
+    text = summarise(
+        load_config(
+            "", ["TEST.EVALUATOR", "ClasEvaluator", "TEST.BEST_METRIC", "Acc@1", "MODEL.HEADS.NAME", "ClasHead"]
+        ),
+        {},
+        None,
+        {},
+    )
     assert "--eval-only" in text and "export" in text
     assert "visualize" not in text and "gallery" not in text
 

@@ -88,6 +88,7 @@ def _model(place: int, queries: int, results: int, unmatched: int, extras: bool)
         "figures": {"mAP": 40.0 + 2.5 * place, "Rank-1": 60.0 - place},
         "curves": _curves() if extras else None,
         "tsne": _tsne(queries) if extras else None,
+        "positions": (4, 2) if extras else None,
         "queries": rows,
     }
 

@@ -74,11 +74,16 @@ def test_activation_maps_open_their_query(browser: Browser, plain: tuple[MadeUp,
     page, path = plain
     browser.open(path)
     browser.run("document.querySelector('#activations').scrollIntoView()")
-    assert browser.picture(".gallery figure:nth-child(2) span:nth-child(2) img") == page.activation_pictures[1]
-    browser.click(".gallery figure:nth-child(2) button")
+    second = ".gallery .group:nth-child(2)"
+    assert browser.picture(f"{second} button span:nth-child(2) img") == page.activation_pictures[1]
+    # Of the three results of the second query, images 25, 26 and 27, two have maps.
+    assert browser.texts(f"{second} figcaption")[0] == "query, pid 0 \u00b7 cam 1 \u00b7 AP 42.0"
+    assert browser.picture(f"{second} figure:nth-child(2) span:nth-child(2) img") == page.activation_pictures[4]
+    assert browser.texts(f"{second} .mark") == ["\u2715", "\u2713"]
+    browser.click(f"{second} button")
     assert browser.opened() == "query/0001.jpg"
-    assert len(browser.texts(".gallery figure")) == 6
-    assert len(browser.texts(".gallery button")) == 3
+    assert len(browser.texts(".gallery .group")) == len(browser.texts(".gallery button")) == 3
+    assert "4\u00d72 positions" in browser.texts("#activations > p")[0]
 
 
 def test_nothing_can_be_sent_anywhere(browser: Browser, plain: tuple[MadeUp, Path]) -> None:

@@ -154,7 +154,7 @@ def test_the_first_right_image_comes_behind_a_gap(browser: Browser, tmp_path: Pa
     row["first"] = 1234
     browser.open(page.write(tmp_path), "#sort=pid")
     tile = "#ranked .row:nth-child(4) .tile.right.later"
-    assert browser.texts(f"{tile} figcaption") == ["right, rank 1,234 \u00b7 0.700"]
+    assert browser.texts(f"{tile} figcaption") == ["right, 0.700rank 1,234"]
     assert browser.picture(f"{tile} img") == page.thumbnails[20]
     assert len(browser.texts(".later")) == 1
     browser.click("#ranked .row:nth-child(4) .query")

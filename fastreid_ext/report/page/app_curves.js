@@ -149,7 +149,7 @@ function renderCurves() {
   const charts = section.querySelector(".charts");
   const focused = [...charts.querySelectorAll("svg")].indexOf(document.activeElement);
   charts.replaceChildren(cmcChart(), rocChart(), histogramChart());
-  charts.querySelectorAll("svg")[focused]?.focus();
+  charts.querySelectorAll("svg")[focused]?.focus({ preventScroll: true });
   const { steps } = curveView;
   const lines = steps ? drawn.map((each) => make("p", { class: tone(each.place) }, thresholdText(each, steps.get(each.place)))) : [];
   section.querySelector("output").replaceChildren(...lines);

@@ -141,7 +141,10 @@ class Plot {
   listenToKeys(values, start, show, choose) {
     let place = start;
     this.root.setAttribute("tabindex", "0");
+    // Charts are for the tabulator key; a click would leave a frame around them.
+    this.root.addEventListener("pointerdown", (event) => event.preventDefault());
     this.root.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (step) place = Math.min(Math.max(place + step, 0), values.length - 1);
       if (step) show(values[place]);

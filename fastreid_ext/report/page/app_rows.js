@@ -21,12 +21,18 @@ function tilesOf(query, model, frame) {
 /** A result: a picture in a green frame with a tick, or a red one with a cross; what is under it, and more on hover. */
 function tile([image, distance, isRight], rank, frame, isLater) {
   const [path, pid, camera] = images[image];
-  const caption = joined(isLater ? `rank ${count(rank)}` : shortCamera(camera), far(distance));
+  const below = isLater ? `rank ${count(rank)}` : shortCamera(camera);
   return make(
     "figure",
     { class: `tile ${isRight ? "right" : "wrong"}${isLater ? " later" : ""}`, title: `${rank}. ${told(path, pid, camera)}` },
     make("div", { class: "frame" }, ...frame, mark(isRight)),
-    make("figcaption", {}, make("span", { class: "unseen" }, `${isRight ? "right" : "wrong"}, `), caption),
+    make(
+      "figcaption",
+      {},
+      make("span", { class: "unseen" }, `${isRight ? "right" : "wrong"}, `),
+      make("span", {}, far(distance)),
+      make("span", {}, below),
+    ),
   );
 }
 
