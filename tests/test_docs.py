@@ -2,7 +2,8 @@
 
 Every command of a block of `bash` is read by the program that it names, which then does nothing: options and config
 keys must exist, and values fit. A block behind the line `<!-- run -->` is run, in a folder with a small data set in
-Market-1501's layout named `mine`; without it stand those that train, or that need data, a GPU or the network.
+Market-1501's layout named `mine`, a run on it in `logs/mine`, and images of the names that documents give; without it
+stand those that train, or that need data, a GPU, minutes or the network. Blocks of YAML are read as configs.
 """
 
 import ast
@@ -11,15 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from documents import DOCUMENTS, ROOT, blocks, check_command, check_extras, command_lines, program
 
 from fastreid_ext import projects
-from fastreid_ext.config import ConfigError, get_cfg
+from fastreid_ext.config import ConfigError, get_cfg, load_config
+from fastreid_ext.modeling import build_model
 from fastreid_ext.registry import RegistryError
 
 NAMES = {document: str(document.relative_to(ROOT)) for document in DOCUMENTS}
 PYTHON = [(document, code) for document in DOCUMENTS for code in blocks(document, "python")]
 BASH = [(document, code) for document in DOCUMENTS for code in blocks(document, "bash")]
+YAML = [(document, code) for document in DOCUMENTS for code in blocks(document, "yaml")]
 MARKED = [(document, code) for document in DOCUMENTS for code in blocks(document, "bash", marked=True)]
 
 
@@ -31,6 +35,32 @@ def folder(tmp_path: Path, market_folder: Callable[..., Path], monkeypatch: pyte
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run_folder(folder: Path) -> Path:
+    """The folder, with a run of a model that was not trained, and images to use it on."""
+    options = [
+        "DATASETS.NAMES",
+        ("MarketLayout:mine",),
+        "DATASETS.TESTS",
+        ("MarketLayout:mine",),
+        "MODEL.DEVICE",
+        "cpu",
+    ]
+    options += ["INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16], "MODEL.HEADS.NUM_CLASSES", 8]
+    options += ["MODEL.BACKBONE.NAME", "OSNet", "MODEL.BACKBONE.DEPTH", "x0_25", "MODEL.BACKBONE.PRETRAIN", False]
+    cfg = load_config("", options)
+    run = folder / "logs" / "mine"
+    run.mkdir(parents=True)
+    torch.save({"model": build_model(cfg).state_dict(), "config": cfg.dump()}, run / "model_best.pth")
+    for name in ("path/to/images", "path/to/more", "photos", "more-photos"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(folder / "mine" / ("query" if "more" in name else "bounding_box_test"))
+    images = sorted((folder / "mine" / "query").iterdir())
+    for name in ("one.jpg", "other.jpg", "photograph.jpg", "who.jpg", "a.jpg", "b.jpg"):
+        (folder / name).symlink_to(images[len(name) % 2])
+    return folder
 
 
 @pytest.mark.parametrize(("document", "code"), PYTHON, ids=[NAMES[document] for document, _ in PYTHON])
@@ -46,13 +76,21 @@ def test_commands_are_taken(document: Path, code: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("document", "code"), MARKED, ids=[NAMES[document] for document, _ in MARKED])
-def test_marked_blocks_run(document: Path, code: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_marked_blocks_run(document: Path, code: str, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in command_lines(code):
         found = program(words)
         assert found is not None, f"{words[0]} cannot be run here"
         module, arguments = found
         module.main(arguments)
         assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(("document", "code"), YAML, ids=[NAMES[document] for document, _ in YAML])
+def test_yaml_blocks_are_configs(document: Path, code: str, tmp_path: Path) -> None:
+    own = "" if "PROJECTS" in code else f"PROJECTS: [{document.parent.name}]\n"
+    file = tmp_path / "block.yml"
+    file.write_text(own + code, encoding="utf-8")
+    load_config(file)
 
 
 @pytest.mark.parametrize(

@@ -68,15 +68,15 @@ def _add_colours(inputs: CfgNode) -> None:
     inputs.AFFINE.ENABLED = False
     # AutoAugment with the policy of ImageNet.
     inputs.AUTOAUG = CfgNode()
-    # Turn it on.
+    # Turn it on; PROB says for how many images.
     inputs.AUTOAUG.ENABLED = False
-    # Probability of an image.
+    # Probability of an image: none unless it is set.
     inputs.AUTOAUG.PROB = 0.0
     # AugMix.
     inputs.AUGMIX = CfgNode()
-    # Turn it on.
+    # Turn it on; PROB says for how many images.
     inputs.AUGMIX.ENABLED = False
-    # Probability of an image.
+    # Probability of an image: none unless it is set.
     inputs.AUGMIX.PROB = 0.0
 
 

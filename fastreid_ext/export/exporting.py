@@ -21,6 +21,7 @@ from fastreid_ext.export.weights_file import write_weights
 from fastreid_ext.inference.checkpoint_embedder import CheckpointEmbedder
 from fastreid_ext.inference.open import open_embedder
 from fastreid_ext.modeling.checkpoint import CheckpointError
+from fastreid_ext.utils.files import check_writable
 
 __all__ = ["FORMATS", "Exported", "export_model", "staged"]
 
@@ -63,11 +64,15 @@ def export_model(
         images: (N, 3, H, W), uint8, with `card.size` as (H, W).
 
     Raises:
-        ExportError: the model cannot be written so, or embeddings differ by more than `check.TOLERANCE`.
+        ExportError: the model cannot be written so, embeddings differ by more than `check.TOLERANCE`, or there are no
+            such images.
         ImportError: a package of the extra `export` is not installed.
         OSError: the file cannot be written.
     """
     path = Path(path)
+    check_writable(path, "the exported model")
+    if images is not None:
+        _check_images(images, model.card.size)
     write = _writer(model, path, preprocessing)
     given = {"random": random_images(model.card.size), **({} if images is None else {"real": images})}
     with staged(path) as temporary:
@@ -78,6 +83,14 @@ def export_model(
             raise ExportError(f"what was written cannot be read again: {str(error).splitlines()[0]}") from error
         found = check(written, model, given)
     return Exported(path, found)
+
+
+def _check_images(images: Tensor, size: tuple[int, int]) -> None:
+    if images.dtype != torch.uint8 or not len(images) or images.shape[1:] != (3, *size):
+        raise ExportError(
+            f"images to check with are uint8 of shape (N, 3, {size[0]}, {size[1]}), one or more; got "
+            f"{tuple(images.shape)} of {images.dtype}"
+        )
 
 
 @contextmanager

@@ -36,6 +36,8 @@ def test_embeddings_are_near_and_have_a_fingerprint_of_their_own(
     quantize(exported["onnx"], tmp_path / "again.onnx", images)
     assert open_embedder(tmp_path / "again.onnx", device="cpu").card == read.card
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again.onnx", "model.int8.onnx"]
+    quantize(exported["onnx"], tmp_path / "again.onnx", images // 2)
+    assert open_embedder(tmp_path / "again.onnx", device="cpu").card.fingerprint != read.card.fingerprint
 
 
 def test_preprocessing_outside_is_calibrated_with_what_the_model_takes(

@@ -17,8 +17,9 @@ from fastreid_ext.data.image_store import ImageStores
 from fastreid_ext.evaluation.extraction import extract
 from fastreid_ext.export import FORMATS, ExportError, export_model
 from fastreid_ext.export.affine import Affine, replace_batch_norms
+from fastreid_ext.export.check import differences
 from fastreid_ext.export.weights_file import write_weights
-from fastreid_ext.inference import CheckpointEmbedder, features_of, open_embedder
+from fastreid_ext.inference import CheckpointEmbedder, Embedder, features_of, open_embedder
 from fastreid_ext.inference.onnx_embedder import OnnxEmbedder
 from fastreid_ext.modeling.inference import prepare_for_inference
 
@@ -134,6 +135,28 @@ def test_real_images_are_checked_too(model: CheckpointEmbedder, tmp_path: Path) 
     exported = export_model(model, tmp_path / "deeper" / "model.safetensors", images=images(40))
     assert exported.differences.keys() == {"random", "real"}
     assert max(exported.differences.values()) < 1e-6
+
+
+def test_every_image_is_checked(model: CheckpointEmbedder) -> None:
+    seen = images(40)
+
+    class WrongOnce(Embedder):
+        def embed(self, batch: torch.Tensor) -> torch.Tensor:
+            wrong = (batch == seen[39]).flatten(1).all(1)
+            return model.embed(batch) * torch.where(wrong, 1.001, 1.0)[:, None]
+
+    file = WrongOnce(model.card, source="wrong once", device=torch.device("cpu"))
+    found = differences(file, model, {"some": seen[:39], "all": seen})
+    # A length that is a thousandth too large.
+    assert found["some"] == 0 and 1e-5 < found["all"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(0, 3, *SIZE, dtype=torch.uint8), torch.zeros(2, 3, *SIZE), torch.zeros(2, 3, 4, 4).byte()]
+)
+def test_images_that_are_none(wrong: torch.Tensor, model: CheckpointEmbedder, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="images to check with are"):
+        export_model(model, tmp_path / "model.safetensors", images=wrong)
 
 
 def test_unknown_suffixes(model: CheckpointEmbedder, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fastreid_ext.data.image import UnreadableImage
 from fastreid_ext.functional.distances import cosine_distance
 from fastreid_ext.gallery import AddingStopped, Gallery, GalleryError, Item, adding, indexing, items_of
 from fastreid_ext.gallery.store import Store
+from fastreid_ext.index import Index, build_index, load_index, tuning
 from fastreid_ext.inference import Embedded
 
 
@@ -189,14 +191,52 @@ def test_late_ones_are_found_beside_the_index(indexed: Gallery) -> None:
         assert [hit.distance for hit in mixed] == sorted(hit.distance for hit in mixed)
 
 
-def test_many_late_ones_join_the_index(indexed: Gallery) -> None:
+def test_many_late_ones_join_the_index(indexed: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     first = indexed.facts()["recall"]
     indexed.add(Vectors(), as_items(map(str, range(400, 420))))
     assert indexed.facts()["indexed"] == 420 and indexed.facts()["recall"] == first
     assert found(indexed, range(395, 420)) == list(map(str, range(395, 420)))
     assert [path.name for path in indexed.folder.glob("index-*")] == ["index-1.faiss"]
+    made: list[Any] = []
+
+    def build(*vectors: Any, **options: Any) -> Index:
+        made.append(options)
+        return build_index(*vectors, **options)
+
+    monkeypatch.setattr(indexing, "build_index", build)
     indexed.add(Vectors(), as_items(map(str, range(420, 900))))
     assert indexed.facts()["indexed"] == 900 and indexed.facts()["recall"] >= 0.99
+    # Lists are for a number of vectors: those for 360 do not serve twice as many.
+    assert len(made) == 1
+
+
+def test_a_damaged_index_is_not_added_to(indexed: Gallery) -> None:
+    (path,) = indexed.folder.glob("index-*")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + b"123456789")
+    with pytest.raises(GalleryError, match=r"index-0\.faiss is damaged"):
+        indexed.add(Vectors(), as_items(map(str, range(400, 420))))
+    assert len(indexed) == 420
+
+
+def test_each_image_is_found_once_at_most(indexed: Gallery) -> None:
+    (hits,) = indexed.search_images(Vectors(), ["7"], 1000)
+    assert len({hit.item for hit in hits}) == len(hits) == 400
+    assert max(hit.distance for hit in hits) < 3
+
+
+def test_candidates_of_codes_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_WIDTHS", (32,))
+    Gallery.build(tmp_path / "g", Vectors(), as_items(map(str, range(400))), kind="ivfpq")
+    widths = []
+
+    def load(*path: Any, **options: Any) -> Index:
+        widths.append(options["width"])
+        return load_index(*path, **options)
+
+    monkeypatch.setattr(indexing, "load_index", load)
+    found(Gallery(tmp_path / "g"), range(2))
+    assert widths == [32]
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq", "flat"])

@@ -13,6 +13,7 @@ import torch
 from gallery_data import Thumbnails, as_items, write_images
 
 from fastreid_ext.gallery import AddingStopped, Gallery, GalleryError, Item, items_of
+from fastreid_ext.gallery.indexing import Searcher
 from fastreid_ext.gallery.store import Store
 from fastreid_ext.inference import Embedded
 
@@ -166,3 +167,34 @@ def test_unreadable_files_of_any_name_are_listed(images: list[str], tmp_path: Pa
     Path(os.fsdecode(odd)).write_bytes(b"no image")
     Gallery.build(tmp_path / "g", Thumbnails(), as_items([images[0], os.fsdecode(odd)]))
     assert r"\udcff.png: not an image" in (tmp_path / "g" / "unreadable.txt").read_text()
+
+
+def test_rows_numbered_anew_under_a_search(images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Thumbnails()
+    gallery = Gallery.build(tmp_path / "g", model, as_items(images))
+    other = Gallery(tmp_path / "g")
+    search, searches = Searcher.search, []
+
+    def late(self: Searcher, queries: torch.Tensor, k: int) -> Any:
+        found = search(self, queries, k)
+        if not searches:
+            # Image 0 moves to the end, and all others up by one.
+            Path(images[0]).touch()
+            other.add(model, as_items(images[:1]), update=True)
+            other.rebuild()
+        searches.append(k)
+        return found
+
+    monkeypatch.setattr(Searcher, "search", late)
+    (hits,) = gallery.search_images(model, images[3:4], 1)
+    assert hits[0].item.path == images[3] and len(searches) > 1
+
+
+def test_an_error_of_the_list_of_images_loses_none_of_the_others(images: list[str], tmp_path: Path) -> None:
+    def listed() -> Iterator[Item]:
+        yield from as_items(images[:19])
+        raise OSError("the share is gone")
+
+    with pytest.raises(OSError, match="the share is gone"):
+        Gallery.build(tmp_path / "g", Thumbnails(), listed())
+    assert len(Gallery(tmp_path / "g")) == 19

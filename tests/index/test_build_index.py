@@ -10,11 +10,11 @@ import torch
 from index_data import draw
 
 from fastreid_ext.functional.distances import Metric
-from fastreid_ext.index import ExactIndex, Index, IndexFileError, Kind, build_index, load_index
+from fastreid_ext.index import ExactIndex, Index, IndexFileError, Kind, build_index, load_index, rows
 from fastreid_ext.index.faiss_index import FaissIndex
 from fastreid_ext.index.kinds import choose_kind, lists_for
 from fastreid_ext.index.refined import RefinedIndex
-from fastreid_ext.index.tuning import recall_at
+from fastreid_ext.index.tuning import recall_at, tune
 
 VECTORS, QUERIES = draw(1500), draw(80, seed=1)
 
@@ -168,3 +168,32 @@ def test_without_faiss_only_flat_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_index(VECTORS[:10]).search(QUERIES, 2)[1].shape == (80, 2)
     with pytest.raises(ImportError, match=r"fastreid_ext\[cpu\]"):
         build_index(VECTORS, kind="ivf")
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_all_vectors_are_looked_at_before_one_is_added(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = build_index(VECTORS, kind=kind)
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", 32 * 4)
+    spoilt = QUERIES.clone()
+    spoilt[-1, 3] = torch.nan
+    with pytest.raises(ValueError, match=r"NaN or Inf in 1 row.* 79"):
+        index.add(spoilt)
+    assert len(index) == 1500
+
+
+@pytest.mark.parametrize("target", [0.5, 0.8, 0.95])
+def test_the_recall_that_is_told_is_that_of_the_effort_that_is_kept(target: float) -> None:
+    index = build_index(VECTORS, kind="ivf")
+    assert isinstance(index, FaissIndex)
+    truth = ExactIndex(VECTORS).search(QUERIES, 10)
+    told = tune(index, QUERIES.numpy(), truth, target)
+    assert told == recall_at(index.search(QUERIES, 10), truth) >= target
+    index.effort = max(1, index.effort // 2)
+    assert index.effort == 1 or recall_at(index.search(QUERIES, 10), truth) < target
+
+
+def test_of_equal_vectors_any_is_a_neighbour() -> None:
+    vectors = VECTORS[:100].repeat(12, 1)
+    index = build_index(vectors, kind="ivf", recall=0.9)
+    assert index.recall is not None and index.recall >= 0.9
+    assert isinstance(index, FaissIndex) and index.effort < index.most_effort

@@ -55,6 +55,7 @@ def test_every_weight_counts() -> None:
         {"INPUT.CROP.ENABLED": True},
         {"MODEL.PIXEL_MEAN": [0.0, 0.0, 0.0]},
         {"MODEL.HEADS.NECK_FEAT": "after"},
+        {"MODEL.HEADS.POOL_LAYER": "GlobalMaxPool"},
     ],
     ids=str,
 )

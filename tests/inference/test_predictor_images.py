@@ -47,6 +47,12 @@ def test_every_kind_of_image_gives_the_same_bytes(images: list[Path]) -> None:
         assert torch.equal(image_bytes(image, SIZE), expected), name
 
 
+def test_floats_are_rounded_to_the_bytes_that_they_were() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, -1, -1)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(image_bytes(levels.to(dtype) / 255, (16, 16)), levels)
+
+
 def test_grey_images_are_grey(images: list[Path]) -> None:
     array = np.asarray(Image.open(png(images)).convert("L"))
     expected = image_bytes(np.stack([array] * 3, axis=-1), SIZE)

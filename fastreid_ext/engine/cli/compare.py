@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastreid_ext.config import ConfigError
-from fastreid_ext.engine.cli.arguments import misplaced_option
+from fastreid_ext.engine.cli.arguments import is_key, misplaced_option
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.inference import CheckpointEmbedder, Predictor, Threshold, calibrate
 from fastreid_ext.utils.files import check_writable
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(args.words) < count:
         parser.error("name a model" if args.calibrate else "name a model and two images")
     files, options = args.words[:count], args.words[count:]
+    if not args.calibrate and options and not is_key(options[0]):
+        parser.error(f"{options[0]} is too much: one image is compared with one; tools/gallery.py searches among many")
     program = _calibrate if args.calibrate else _compare
     run(lambda: program(args, files, options))
 
