@@ -107,10 +107,17 @@ class FaissIndex(Index):
         return distances.clamp_min_(0).masked_fill_(ids < 0, torch.inf), ids
 
     def _searched(self, rows: Rows, k: int, effort: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        options = {} if self.kind == "hnsw" else {"params": faiss_module().SearchParametersIVF(nprobe=effort)}
-        # Faiss shares out queries: threads beyond their number would but wait, which they do busily.
-        with faiss_threads(self.threads, most=len(rows)):
-            found, places = self._searcher.search(rows, k, **options)
+        kept = self.effort
+        # Not as an argument of the search: faiss.contrib.torch_utils, which other packages import, takes none.
+        if effort != kept:
+            self.effort = effort
+        try:
+            # Faiss shares out queries: threads beyond their number would but wait, which they do busily.
+            with faiss_threads(self.threads, most=len(rows)):
+                found, places = self._searcher.search(rows, k)
+        finally:
+            if effort != kept:
+                self.effort = kept
         return found, places
 
     def save(self, path: str | os.PathLike[str]) -> None:

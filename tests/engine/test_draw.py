@@ -89,7 +89,8 @@ def test_a_sheet_shows_the_last_ranking(monkeypatch: pytest.MonkeyPatch) -> None
     rerank = ["TEST.RERANK.ENABLED", "True", "TEST.RERANK.K1", "4", "TEST.RERANK.K2", "2"]
     for options in ([], rerank, [*rerank, "TEST.AQE.ENABLED", "True"]):
         draw.main(["retrieval", "mine.npz", "--pids", "2,4", "--output", "folder/a.jpg", *options])
-    assert titles == [f"mine: cosine distance{name}" for name in ("", ", rerank", ", AQE + rerank")]
+    distances = ("cosine distance", "re-ranked distance, rerank", "re-ranked distance, AQE + rerank")
+    assert titles == [f"mine: {distance}" for distance in distances]
     assert Image.open("folder/a.jpg").format == "JPEG"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_lists_that_hold_fewer_than_k_are_not_the_end(kind: Kind) -> None:
         assert distances.diff(dim=1).ge(0).all() and distances.isfinite().all()
     assert codes.effort == 1 and torch.equal(index.search(QUERIES[:9], 3)[1], few)
     assert (index.search(QUERIES[:9], 1501)[1] < 0).sum(1).eq(1).all()
+
+
+def test_beside_packages_that_change_faiss() -> None:
+    # pytorch-metric-learning imports it, and it replaces the methods of all indices.
+    importlib.import_module("faiss.contrib.torch_utils")
+    index = build_index(VECTORS, kind="ivf", recall=0.5)
+    assert index.search(QUERIES, 1400)[1].min() >= 0
+    index.add(QUERIES)
+    assert len(index) == 1580
 
 
 def test_codes_are_smaller_and_vectors_put_them_right() -> None:

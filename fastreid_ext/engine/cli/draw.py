@@ -13,6 +13,7 @@ import torch
 from fastreid_ext.config import CfgNode, ConfigError, load_config
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.evaluate import split_words
+from fastreid_ext.engine.cli.first_word import first_word, parser_of
 from fastreid_ext.evaluation.feature_files import SUFFIXES, has_suffix, load_features, require_paths
 from fastreid_ext.evaluation.feature_set import FeatureSet
 from fastreid_ext.evaluation.nearest_images import NearestImages, choose_queries
@@ -26,6 +27,7 @@ from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
 
+_DESCRIPTION = "Draw a picture of features in a file, such as train_net.py --save-features writes."
 _SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -43,7 +45,8 @@ class _Picture:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and draws a picture."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    kind = _parser().parse_args(words[:1]).picture
+    pictures = {name: picture.help for name, picture in _PICTURES.items()}
+    kind = first_word(words, "picture", pictures, _DESCRIPTION)
     parser = _picture_parser(kind)
     args = parser.parse_intermixed_args(words[1:])
     files, options = split_words(args.words)
@@ -52,26 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run(lambda: _program(_PICTURES[kind], args, files, options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<12}{picture.help}" for name, picture in _PICTURES.items())
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s PICTURE FILE [option ...] [KEY VALUE ...]",
-        description="Draw a picture of features in a file, such as train_net.py --save-features writes.",
-        epilog=f"pictures:\n{listed}\n\n%(prog)s PICTURE --help tells the options of each",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("picture", choices=list(_PICTURES), metavar="PICTURE", help=" or ".join(_PICTURES))
-    return parser
-
-
 def _picture_parser(kind: str) -> argparse.ArgumentParser:
     picture = _PICTURES[kind]
-    parser = argparse.ArgumentParser(
-        prog=f"{Path(sys.argv[0]).name} {kind}",
-        usage="%(prog)s FILE [option ...] [KEY VALUE ...]",
-        description=picture.help,
-        epilog=f"example: %(prog)s {picture.example}",
-    )
+    usage = "FILE [option ...] [KEY VALUE ...]"
+    parser = parser_of(kind, usage, description=picture.help, example=picture.example)
     parser.add_argument("words", nargs="*", metavar="FILE, KEY VALUE", help="file, then config keys (TEST.*)")
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or a short name: msinet/msmt")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")

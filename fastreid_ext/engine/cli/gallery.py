@@ -13,6 +13,7 @@ from tabulate import tabulate
 from fastreid_ext.data.datasets.files import IMAGE_SUFFIXES
 from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
+from fastreid_ext.engine.cli.first_word import first_word, parser_of
 from fastreid_ext.evaluation.retrieval_sheet import SheetRow, Tile, retrieval_sheet
 from fastreid_ext.gallery import LAYOUTS, Gallery, GalleryError, Hit, items_of
 from fastreid_ext.index import KINDS
@@ -22,6 +23,7 @@ from fastreid_ext.utils.logger import get_logger, setup_logger
 
 __all__ = ["main"]
 
+_DESCRIPTION = "Search folders of images with images. A gallery is a folder of embeddings, of one model."
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -40,7 +42,7 @@ class _Command:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and builds, extends or searches a gallery."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = _parser().parse_args(words[:1]).command
+    name = first_word(words, "command", {name: command.help for name, command in _COMMANDS.items()}, _DESCRIPTION)
     command, parser = _COMMANDS[name], _command_parser(name)
     args = parser.parse_intermixed_args(words[1:])
     first_key = next((i for i, word in enumerate(args.words) if _is_option(word)), len(args.words))
@@ -55,26 +57,9 @@ def _is_option(word: str) -> bool:
     return is_key(word) and Path(word).suffix.lower() not in IMAGE_SUFFIXES and not Path(word).exists()
 
 
-def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<10}{command.help}" for name, command in _COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s COMMAND ...",
-        description="Search folders of images with images. A gallery is a folder of embeddings, of one model.",
-        epilog=f"commands:\n{listed}\n\n%(prog)s COMMAND --help tells the options of each",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=list(_COMMANDS), metavar="COMMAND", help=", ".join(_COMMANDS))
-    return parser
-
-
 def _command_parser(name: str) -> argparse.ArgumentParser:
     command = _COMMANDS[name]
-    parser = argparse.ArgumentParser(
-        prog=f"{Path(sys.argv[0]).name} {name}",
-        usage=f"%(prog)s {command.words} [option ...]",
-        description=command.help,
-        epilog=f"example: %(prog)s {command.example}",
-    )
+    parser = parser_of(name, f"{command.words} [option ...]", description=command.help, example=command.example)
     parser.add_argument("words", nargs="*", metavar=command.words, help="behind them config keys for the model")
     command.add_options(parser)
     return parser
