@@ -15,9 +15,8 @@ from fastreid_ext.data.datasets import DatasetError
 from fastreid_ext.engine.cli.arguments import is_key
 from fastreid_ext.engine.cli.errors import run
 from fastreid_ext.engine.cli.export_figures import compare_with_each_other, compare_with_evaluation
-from fastreid_ext.export import FORMATS, ExportError, export_model
+from fastreid_ext.export import FORMATS, Exported, ExportError, export_model
 from fastreid_ext.export.check import differences, random_images
-from fastreid_ext.export.exporting import Exported
 from fastreid_ext.export.images import real_images
 from fastreid_ext.export.int8 import quantize
 from fastreid_ext.export.speed import images_per_second
